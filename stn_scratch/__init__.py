@@ -1,0 +1,51 @@
+"""The Spatial Transformer (Jaderberg et al. 2015, arXiv 1506.02025), equation by equation, by hand.
+
+Every forward has its backward beside it, written out; there is no autograd. NumPy arrays run on the CPU, CuPy arrays on
+the GPU, by the same code.
+"""
+
+from stn_scratch import paper
+from stn_scratch.backend import get_array_module, gpu_available, to_device, to_host
+from stn_scratch.gradcheck import adjoint_error, check_gradients
+from stn_scratch.grids import TRANSFORMATIONS
+from stn_scratch.grids.affine import (
+    affine_grid_backward,
+    affine_grid_forward,
+    attention_theta_backward,
+    attention_theta_forward,
+    rotation_theta_backward,
+    rotation_theta_forward,
+    similarity_theta_backward,
+    similarity_theta_forward,
+    translation_theta_backward,
+    translation_theta_forward,
+)
+from stn_scratch.layers import (
+    avg_pool_backward,
+    avg_pool_forward,
+    conv2d_backward,
+    conv2d_forward,
+    dense_backward,
+    dense_forward,
+    max_pool_backward,
+    max_pool_forward,
+    relu_backward,
+    relu_forward,
+    softmax_cross_entropy_backward,
+    softmax_cross_entropy_forward,
+)
+from stn_scratch.models import build_model, predict
+from stn_scratch.network import (
+    AvgPool,
+    Conv2D,
+    Dense,
+    Flatten,
+    MaxPool,
+    Parallel,
+    ReLU,
+    Sequential,
+    SpatialTransformer,
+)
+from stn_scratch.optimiser import SGD
+from stn_scratch.sampling import sample_backward, sample_forward
+from stn_scratch.training.step import train_step

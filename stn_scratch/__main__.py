@@ -1,0 +1,147 @@
+"""The command line: `python -m stn_scratch train | evaluate | info`."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from stn_scratch.backend import gpu_available
+from stn_scratch.data.distort import DISTORTIONS
+from stn_scratch.grids import TRANSFORMATIONS
+from stn_scratch.models import MODELS, PARAMETERS, build_model, count_parameters
+from stn_scratch.training import batches, loop
+from stn_scratch.training.checkpoint import load_checkpoint
+from stn_scratch.training.config import Config, load_config, resume_config, versions
+from stn_scratch.training.report import write_report
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m stn_scratch", description="The Spatial Transformer, by hand.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _train_options(commands.add_parser(
+        "train", help="train a network, or several with the same budget", argument_default=argparse.SUPPRESS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Train a network on distorted digits. The last line is its test error.",
+        epilog="distortions:\n" + "\n".join(f"  {name:5} {d.description}" for name, d in DISTORTIONS.items())))
+    evaluate = commands.add_parser("evaluate", help="test a trained network, and draw its pictures again")
+    evaluate.add_argument("run", type=Path, help="the run's folder")
+    evaluate.add_argument("--data-dir", help="a folder with MNIST's four .gz files")
+    evaluate.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    info = commands.add_parser("info", help="versions and device; with --models, the networks")
+    info.add_argument("--models", action="store_true", help="every network with its number of parameters")
+    return parser
+
+
+def _train_options(train):
+    add = train.add_argument
+    add("--model", nargs="+", choices=MODELS, help="one or several of them (default st-cnn)")
+    add("--transform", choices=TRANSFORMATIONS, help="of an ST network (default affine)")
+    add("--data", choices=DISTORTIONS, help="the distortion (default rts)")
+    add("--iterations", type=int, help=f"(default {Config.iterations})")
+    add("--batch", type=int, help=f"images in one step (default {Config.batch})")
+    add("--seed", type=int, help="of parameters, batches, validation and test images (default 0)")
+    add("--device", choices=("cpu", "gpu"), help="(default cpu)")
+    add("--data-dir", help="a folder with MNIST's four .gz files (or the environment variable STN_DATA)")
+    add("--digits", choices=("auto", "mnist", "embedded"), help="auto: MNIST, or the embedded digits without a network")
+    add("--out", type=Path, help="the run's folder (default runs/MODEL-DATA-SEED)")
+    add("--resume", action="store_true", help="go on with an interrupted run")
+    add("--overwrite", action="store_true", help="throw away a run that stands in the folder")
+    add("--parameters", type=int, help=f"the networks' size (default {PARAMETERS})")
+    add("--lr", type=float, help=f"learning rate (default {Config.lr})")
+    add("--momentum", type=float, help=f"(default {Config.momentum})")
+    add("--decay-every", type=int, help="steps after which the rate is divided by ten (default a third of all)")
+    add("--localisation-factor", type=float, help="on the learning rate of localisation networks (default 1)")
+    add("--clip-norm", type=float, help="the longest gradient allowed (default any)")
+    add("--lattice", choices=("right", "central"), help="the sampler's slope on a pixel (default right)")
+    add("--validation", type=float, help=f"part of the training digits held out (default {Config.validation})")
+    add("--validate-every", type=int, help=f"(default {Config.validate_every} steps)")
+    add("--checkpoint-every", type=int, help=f"(default {Config.checkpoint_every} steps)")
+    add("--threads", type=int, help="that work on one step (default one for each core)")
+
+
+def _folder_free(folder, overwrite):
+    if not (folder / loop.CONFIG).exists():
+        return
+    if not overwrite:
+        raise ValueError(f"{folder} holds a run already: go on with it by --resume, replace it by --overwrite, or name "
+                         "another folder by --out")
+    for name in (loop.CONFIG, loop.METRICS, loop.CHECKPOINT):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _train_one(model, out, *, resume, overwrite, **given):
+    """Train one model -> a line of the table."""
+    if resume:
+        config = resume_config(load_config(out / loop.CONFIG), {"model": model, **given} if model else given)
+    else:
+        config = Config(**{**given, "model": model or Config.model})
+        _folder_free(out, overwrite)
+    began = time.perf_counter()
+    run, error, images = loop.start(config, out, resume=resume)
+    seconds = time.perf_counter() - began
+    paths = write_report(run)
+    print("pictures:", ", ".join(map(str, paths)))
+    print(f"test error: {error:.2f} % ({images} images)", flush=True)
+    return config.model, count_parameters(run.params), error, seconds, paths[-1]
+
+
+def train(*, model=(None,), out=None, resume=False, overwrite=False, **given):
+    """Train the models one after the other with the same options. `given`: the fields of Config."""
+    table = []
+    for name in model:
+        shown = name or Config.model
+        folder = out or Path("runs") / f"{shown}-{given.get('data', Config.data)}-{given.get('seed', Config.seed)}"
+        if out and len(model) > 1:
+            folder = out / shown
+        table.append(_train_one(name, folder, resume=resume, overwrite=overwrite, **given))
+    if len(table) > 1:
+        print(f"\n{'model':<10}{'parameters':>12}{'test error':>14}{'seconds':>10}   what it looks at")
+        for shown, parameters, error, seconds, path in table:
+            print(f"{shown:<10}{parameters:>12,}{error:>12.2f} %{seconds:>10.0f}   {path}")
+
+
+def evaluate(*, run, data_dir, device):
+    """Test the network of a run folder on the run's own test images."""
+    given = {"device": device} | ({"data_dir": data_dir} if data_dir else {})
+    config = resume_config(load_config(run / loop.CONFIG), given)
+    loaded, source = loop.prepare(config, run)
+    step, _ = load_checkpoint(run / loop.CHECKPOINT, loaded.params)
+    error, images = loop.error_on(loaded, batches.TEST)
+    print(f"{config.model}, {count_parameters(loaded.params):,} parameters, after step {step}, on {source}")
+    print("pictures:", ", ".join(map(str, write_report(loaded))))
+    print(f"test error: {error:.2f} % ({images} images)")
+
+
+def info(*, models):
+    """Print versions and device, and with `models` every network's parameter count at the paper's budget."""
+    print(", ".join(f"{name} {number}" for name, number in versions().items()))
+    print("GPU:", "ready" if gpu_available() else "none (CuPy is not installed, or it sees no device)")
+    if not models:
+        return
+    print(f"\n{'parameters':<24}" + "".join(f"{f'{n}x{n}':>10}" for n in (28, 42, 60)))
+    for name, (_, localisation) in MODELS.items():
+        for transform in TRANSFORMATIONS if localisation else ("",):
+            options = {"transform": transform} if transform else {}
+            counts = [count_parameters(build_model(name, in_shape=(n, n, 1), **options)[1]) for n in (28, 42, 60)]
+            print(f"{name + ' ' + transform:<24}" + "".join(f"{count:>10,}" for count in counts))
+
+
+def main(arguments=None):
+    """Run one command; gives the exit status: 0, 2 for a sentence on stderr, 130 after Ctrl-C."""
+    options = vars(_parser().parse_args(arguments))
+    command = {"train": train, "evaluate": evaluate, "info": info}[options.pop("command")]
+    try:
+        if options.get("device") == "gpu" and not gpu_available():
+            raise RuntimeError("--device gpu: there is none here; CuPy is not installed, or it sees no device")
+        command(**options)
+    except loop.Interrupted as stop:
+        print(f"{stop}. Go on with the same command and --resume.", file=sys.stderr)
+        return 130
+    except (loop.NotFinite, OSError, RuntimeError, ValueError) as error:
+        print(f"stn_scratch: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

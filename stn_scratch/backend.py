@@ -1,0 +1,90 @@
+"""The array-module switch: one code for NumPy arrays on a CPU and CuPy arrays on a GPU.
+
+The arrays decide. `xp = get_array_module(U)` gives the module that made `U`, and every other core module computes
+with `xp` and with methods of its arrays. There is no global to set, so both devices can meet in one program.
+This is the only module that knows CuPy.
+"""
+
+import numpy
+
+# array type -> module with NumPy's names. CuPy enters when its first array is seen; others may be added.
+ARRAY_MODULES = {numpy.ndarray: numpy}
+
+
+def _cupy():
+    """The module CuPy, or None where it is not installed."""
+    try:
+        import cupy
+    except ImportError:
+        return None
+    ARRAY_MODULES[cupy.ndarray] = cupy
+    return cupy
+
+
+def gpu_available():
+    """True if CuPy is installed and sees a device (CuPy imports happily on a machine without a driver)."""
+    cupy = _cupy()
+    return cupy is not None and cupy.is_available()
+
+
+def is_array(a):
+    """True if `a` is an array of a known module: NumPy, or CuPy where it is installed."""
+    if type(a).__module__.partition(".")[0] == "cupy":
+        _cupy()
+    return type(a) in ARRAY_MODULES
+
+
+def get_array_module(*arrays):
+    """The module (`numpy` or `cupy`) of the arrays.
+
+    Raises TypeError for something that is not an array, for none at all, and for host and device arrays together.
+    """
+    if not arrays:
+        raise TypeError("expected at least one array")
+    for a in arrays:
+        if not is_array(a):
+            raise TypeError(f"expected a NumPy or CuPy array, got {type(a).__name__}")
+    modules = {ARRAY_MODULES[type(a)] for a in arrays}
+    if len(modules) > 1:
+        raise TypeError("host and device arrays meet here: move them with to_device or to_host first")
+    return modules.pop()
+
+
+def on_host(a):
+    """True for a NumPy array: its values can be looked at without waiting for a device."""
+    return isinstance(a, numpy.ndarray)
+
+
+def to_device(a):
+    """A copy of `a` on the GPU. Raises RuntimeError where there is none."""
+    if not gpu_available():
+        raise RuntimeError("no GPU: CuPy is not installed, or it sees no device")
+    return _cupy().asarray(a)
+
+
+def to_host(a):
+    """`a` as a NumPy array: itself if it is one already, else a copy from the device."""
+    if not is_array(a):
+        raise TypeError(f"expected a NumPy or CuPy array, got {type(a).__name__}")
+    return a if on_host(a) else a.get()
+
+
+def host_generator(seed):
+    """NumPy's random generator of a seed. Draws are made on the host and then moved: the same on every device."""
+    return numpy.random.default_rng(seed)
+
+
+def scatter_add(target, index, values):
+    """target[index] += values, where an index that occurs k times adds k values (plain `+=` would keep only one).
+
+    target, index, values: 1-D; index intp, values of target's dtype (NumPy's fast path needs both). In place.
+    On a GPU the sums use atomics: their last bits may differ from run to run.
+    """
+    get_array_module(target, index, values).add.at(target, index, values)
+
+
+def synchronize(a):
+    """Wait until the device of `a` has finished its work (for timing); nothing to do on a CPU."""
+    xp = get_array_module(a)
+    if xp is not numpy:
+        xp.cuda.get_current_stream().synchronize()

@@ -1,0 +1,44 @@
+"""Sampling grids: theta -> grid, one file a family, and the table of all transformations by name."""
+
+from typing import NamedTuple
+
+from stn_scratch.grids import affine
+from stn_scratch.grids.affine import affine_grid_backward, affine_grid_forward
+
+
+class Transformation(NamedTuple):
+    identity: tuple  # the parameters that leave the image as it is
+    forward: object  # (p (B, n), *, size, align_corners) -> grid (B, 2, H', W'), cache
+    backward: object  # (dgrid, cache) -> dp (B, n)
+
+
+def _affine_forward(p, *, size, align_corners):
+    return affine_grid_forward(p.reshape(-1, 2, 3), size=size, align_corners=align_corners)
+
+
+def _affine_backward(dgrid, cache):
+    return affine_grid_backward(dgrid, cache).reshape(-1, 6)
+
+
+def _constrained(identity, theta_forward, theta_backward):
+    """A constrained affine transformation: p -> theta -> grid, and back by the chain rule."""
+
+    def forward(p, *, size, align_corners):
+        theta, cache_theta = theta_forward(p)
+        grid, cache_grid = affine_grid_forward(theta, size=size, align_corners=align_corners)
+        return grid, (cache_theta, cache_grid)
+
+    def backward(dgrid, cache):
+        cache_theta, cache_grid = cache
+        return theta_backward(affine_grid_backward(dgrid, cache_grid), cache_theta)
+
+    return Transformation(identity, forward, backward)
+
+
+TRANSFORMATIONS = {
+    "affine": Transformation((1, 0, 0, 0, 1, 0), _affine_forward, _affine_backward),
+    "attention": _constrained((1, 0, 0), affine.attention_theta_forward, affine.attention_theta_backward),
+    "translation": _constrained((0, 0), affine.translation_theta_forward, affine.translation_theta_backward),
+    "rotation": _constrained((0,), affine.rotation_theta_forward, affine.rotation_theta_backward),
+    "similarity": _constrained((1, 0, 0, 0), affine.similarity_theta_forward, affine.similarity_theta_backward),
+}

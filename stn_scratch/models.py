@@ -1,0 +1,107 @@
+"""The networks of the paper's distorted MNIST (Sec. 4.1, App. A.4), as plain functions that return a network.
+
+Every network has three weight layers in its classifier. `width`, the units or filters of a hidden layer, is what is
+free: `build_model` chooses it so that all networks of a comparison hold the same number of parameters.
+"""
+
+from bisect import bisect_left
+
+from stn_scratch.backend import get_array_module, host_generator
+from stn_scratch.network import AvgPool, Conv2D, Dense, Flatten, MaxPool, ReLU, Sequential, SpatialTransformer
+from stn_scratch.parameters import unpack
+from stn_scratch.validate import check_choice
+
+
+def fcn(width, classes):
+    """Two fully connected hidden layers and the classifier."""
+    return [Flatten(), Dense(width), ReLU(), Dense(width), ReLU(), Dense(classes)]
+
+
+def cnn(width, classes):
+    """9x9 convolution, 2x2 max-pooling, 7x7 convolution, 2x2 max-pooling, classifier (A.4).
+
+    ReLU stands after the pooling: the maximum of rectified values is the rectified maximum, at a quarter of the work.
+    Pooling keeps incomplete windows: only so does the paper's 42-pixel network fit together after its 2x downsampling.
+    """
+    return [Conv2D(width, 9), MaxPool(2, ceil=True), ReLU(),
+            Conv2D(width, 7), MaxPool(2, ceil=True), ReLU(), Flatten(), Dense(classes)]
+
+
+def fcn_localisation():
+    """Three fully connected hidden layers (A.4); their width, 32, is ours."""
+    return Sequential(Flatten(), Dense(32), ReLU(), Dense(32), ReLU(), Dense(32), ReLU())
+
+
+def cnn_localisation():
+    """2x downsampled input, 5x5x20 convolution, 2x2 max-pooling, 5x5x20 convolution, 20 units (A.4)."""
+    return Sequential(AvgPool(2, ceil=True), Conv2D(20, 5), MaxPool(2, ceil=True), ReLU(), Conv2D(20, 5), ReLU(),
+                      Flatten(), Dense(20), ReLU())
+
+
+# name -> classifier, localisation network of the transformer in front of it (None: no transformer)
+MODELS = {
+    "fcn": (fcn, None),
+    "cnn": (cnn, None),
+    "st-fcn": (fcn, fcn_localisation),
+    "st-cnn": (cnn, cnn_localisation),
+}
+PARAMETERS = 400_000  # "around 400k" in every network of the paper's comparison, by memory of its appendix
+
+
+def make_network(name, *, in_shape, width, classes=10, transform="affine", downsample=None, lattice="right"):
+    """The network `name` with `width` units or filters in the hidden layers of its classifier.
+
+    downsample  average pooling between the transformer and the classifier, 1 or 2; None: 2 from 42 pixels on, as the
+                paper has it for its 42- and 60-pixel data (RTS, TC)
+    """
+    check_choice("name", name, MODELS)
+    classifier, localisation = MODELS[name]
+    layers = classifier(width, classes)
+    if localisation is not None:
+        if downsample is None:
+            downsample = 2 if min(in_shape[:2]) >= 42 else 1
+        pooled = [AvgPool(downsample, ceil=True)] if downsample > 1 else []
+        layers = [SpatialTransformer(localisation(), transform, lattice=lattice), *pooled, *layers]
+    return Sequential(*layers)
+
+
+def build_model(name, *, in_shape, classes=10, transform="affine", seed=0, dtype="float32", parameters=PARAMETERS,
+                **options):
+    """A network of the paper and its first parameters, on the host.
+
+    name        "fcn", "cnn", "st-fcn" or "st-cnn"
+    in_shape    (H, W, C) of one image
+    transform   of the ST networks: a name of `stn_scratch.grids.TRANSFORMATIONS`
+    parameters  the budget: the hidden width is the one whose network comes closest to it
+    options     `downsample`, `lattice` of `make_network`
+
+    Gives network, params. The same seed gives the same parameters. Raises ValueError for an unknown name or
+    transformation, and where the image is too small for the network.
+    """
+    check_choice("dtype", dtype, ("float32", "float64"))
+    if len(in_shape) != 3:
+        raise ValueError(f"in_shape must be (H, W, C), not {in_shape!r}")
+
+    def initialise(width):
+        network = make_network(name, in_shape=in_shape, width=width, classes=classes, transform=transform, **options)
+        return network, network.init(host_generator(seed), in_shape)[0]
+
+    def excess(width):
+        return initialise(width)[1].flat.size - parameters
+
+    above = max(1, bisect_left(range(4096), 0, lo=1, key=excess))
+    width = min((max(1, above - 1), above), key=lambda w: abs(excess(w)))
+    network, params = initialise(width)
+    return network, unpack(params.flat.astype(dtype), params)
+
+
+def count_parameters(params):
+    """How many numbers a network learns."""
+    return params.flat.size
+
+
+def predict(network, params, x, *, batch=256):
+    """The class of each image of x (N, H, W, C), shape (N,), on x's device."""
+    xp = get_array_module(x)
+    parts = [network.forward(params, x[k:k + batch])[0].argmax(axis=1) for k in range(0, len(x), batch)]
+    return xp.concatenate(parts) if parts else xp.zeros(0, dtype=xp.intp)

@@ -1,0 +1,264 @@
+r"""Networks from pairs. A network holds structure only; what it learns and what it remembers pass through as values:
+
+    params, out_shape = net.init(rng, in_shape)       in_shape without the batch axis
+    y, cache          = net.forward(params, x)
+    dx, grads         = net.backward(dy, cache)       grads shaped like params
+
+So a network can be used twice in one step, or by several threads on parts of a batch; gradients are then added.
+`rng` is a NumPy generator: a seed gives the same parameters on every device. `need_dx=False` leaves out dx.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from stn_scratch import layers
+from stn_scratch.backend import get_array_module
+from stn_scratch.grids import TRANSFORMATIONS
+from stn_scratch.parameters import pack
+from stn_scratch.sampling import sample_backward, sample_forward
+from stn_scratch.validate import check_choice, check_size
+
+
+def _he_normal(rng, shape, inputs):
+    """Normal weights of variance 2 / inputs (He et al. 2015, arXiv 1502.01852): ReLU keeps the signal's size."""
+    return rng.normal(scale=(2 / inputs) ** 0.5, size=shape)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """x (B, D) -> x W + b (B, units). `bias`: the start of b; given, W starts at zero (a regression to a constant)."""
+
+    units: int
+    bias: tuple | None = None
+
+    def init(self, rng, in_shape):
+        if len(in_shape) != 1:
+            raise ValueError(f"Dense takes vectors (B, D): put Flatten before it; its input here is (B, {in_shape})")
+        W = _he_normal(rng, (in_shape[0], self.units), in_shape[0])
+        b = 0 * W[0]
+        if self.bias is not None:
+            W, b = 0 * W, b + self.bias
+        return pack({"W": W, "b": b}), (self.units,)
+
+    def forward(self, params, x):
+        return layers.dense_forward(x, params["W"], params["b"])
+
+    def backward(self, dy, cache, *, need_dx=True):
+        dx, dW, db = layers.dense_backward(dy, cache, need_dx=need_dx)
+        return dx, {"W": dW, "b": db}
+
+
+@dataclass(frozen=True)
+class Conv2D:
+    """x (B, H, W, C) -> (B, H', W', filters): `layers.conv2d_forward` with size x size filters."""
+
+    filters: int
+    size: int
+    stride: int = 1
+    padding: int = 0
+
+    def init(self, rng, in_shape):
+        H, W, C = in_shape
+        out = [(n + 2 * self.padding - self.size) // self.stride + 1 for n in (H, W)]
+        if min(out) < 1:
+            raise ValueError(f"Conv2D with {self.size}x{self.size} filters does not fit an image of {H}x{W}")
+        weights = _he_normal(rng, (self.size, self.size, C, self.filters), self.size ** 2 * C)
+        return pack({"W": weights, "b": 0 * weights[0, 0, 0]}), (*out, self.filters)
+
+    def forward(self, params, x):
+        return layers.conv2d_forward(x, params["W"], params["b"], stride=self.stride, padding=self.padding)
+
+    def backward(self, dy, cache, *, need_dx=True):
+        dx, dW, db = layers.conv2d_backward(dy, cache, need_dx=need_dx)
+        return dx, {"W": dW, "b": db}
+
+
+@dataclass(frozen=True)
+class _Pool:
+    size: int = 2
+    ceil: bool = False
+
+    def init(self, rng, in_shape):
+        H, W, C = in_shape
+        up = self.size - 1 if self.ceil else 0
+        return pack({}), ((H + up) // self.size, (W + up) // self.size, C)
+
+    def forward(self, params, x):
+        return self._forward(x, size=self.size, ceil=self.ceil)
+
+    def backward(self, dy, cache, *, need_dx=True):
+        return (self._backward(dy, cache) if need_dx else None), {}
+
+
+class MaxPool(_Pool):
+    """The maximum of size x size windows. ceil keeps the incomplete last window of an odd side."""
+
+    _forward, _backward = staticmethod(layers.max_pool_forward), staticmethod(layers.max_pool_backward)
+
+
+class AvgPool(_Pool):
+    """The mean of size x size windows. ceil keeps the incomplete last window of an odd side."""
+
+    _forward, _backward = staticmethod(layers.avg_pool_forward), staticmethod(layers.avg_pool_backward)
+
+
+@dataclass(frozen=True)
+class ReLU:
+    """max(x, 0)."""
+
+    def init(self, rng, in_shape):
+        return pack({}), in_shape
+
+    def forward(self, params, x):
+        return layers.relu_forward(x)
+
+    def backward(self, dy, cache, *, need_dx=True):
+        return (layers.relu_backward(dy, cache) if need_dx else None), {}
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """(B, ...) -> (B, D)."""
+
+    def init(self, rng, in_shape):
+        size = 1
+        for n in in_shape:
+            size *= n
+        return pack({}), (size,)
+
+    def forward(self, params, x):
+        return x.reshape(x.shape[0], -1), x.shape
+
+    def backward(self, dy, cache, *, need_dx=True):
+        return (dy.reshape(cache) if need_dx else None), {}
+
+
+class Sequential:
+    """One network after another. Parameters: {"0 Conv2D": {...}, "3 Dense": {...}, ...}."""
+
+    def __init__(self, *networks):
+        self.networks = {f"{k} {type(net).__name__}": net for k, net in enumerate(networks)}
+
+    def init(self, rng, in_shape):
+        params = {}
+        for name, net in self.networks.items():
+            params[name], in_shape = net.init(rng, in_shape)
+        return pack(params), in_shape
+
+    def forward(self, params, x):
+        caches = []
+        for name, net in self.networks.items():
+            x, cache = net.forward(params[name], x)
+            caches.append(cache)
+        return x, caches
+
+    def backward(self, dy, cache, *, need_dx=True):
+        grads = {}
+        for k, (name, net) in reversed(list(enumerate(self.networks.items()))):
+            dy, grads[name] = net.backward(dy, cache[k], need_dx=need_dx or k > 0)
+        return dy, {name: grads[name] for name in self.networks}
+
+
+class Parallel:
+    """Several networks side by side on one input; their outputs are concatenated along the last axis."""
+
+    def __init__(self, *networks):
+        self.networks = {f"{k} {type(net).__name__}": net for k, net in enumerate(networks)}
+
+    def init(self, rng, in_shape):
+        params, out_shapes = {}, []
+        for name, net in self.networks.items():
+            params[name], out_shape = net.init(rng, in_shape)
+            out_shapes.append(out_shape)
+        if len({shape[:-1] for shape in out_shapes}) > 1:
+            raise ValueError(f"the outputs of parallel networks must differ in their last axis only, not {out_shapes}")
+        return pack(params), (*out_shapes[0][:-1], sum(shape[-1] for shape in out_shapes))
+
+    def forward(self, params, x):
+        results = [net.forward(params[name], x) for name, net in self.networks.items()]
+        ys = [y for y, _ in results]
+        return get_array_module(x).concatenate(ys, axis=-1), [(y.shape[-1], cache) for y, cache in results]
+
+    def backward(self, dy, cache, *, need_dx=True):
+        dx, grads, start = None, {}, 0
+        for (name, net), (width, net_cache) in zip(self.networks.items(), cache, strict=True):
+            part = dy[..., start:start + width]
+            start += width
+            dx_part, grads[name] = net.backward(part, net_cache, need_dx=need_dx)
+            # every network read the same x, so their gradients add
+            if need_dx:
+                dx = dx_part if dx is None else dx + dx_part
+        return dx, grads
+
+
+@dataclass(frozen=True)
+class SpatialTransformer:
+    """The paper's module (Sec. 3): localisation network -> grid -> sampler. U (B, H, W, C) -> V (B, H', W', C).
+
+    localisation  a network (B, H, W, C) -> (B, D). The final regression layer D -> theta is added here, with zero
+                  weights and the identity as its bias, so that every transformer starts as the identity
+    transform     a name of `TRANSFORMATIONS`: "affine", "attention", "translation", "rotation", "similarity"
+    size          (H', W') of the output; None: as the input
+    kernel, padding, align_corners, lattice   as in `sample_forward`
+    """
+
+    localisation: object
+    transform: str = "affine"
+    size: tuple | None = None
+    kernel: str = "bilinear"
+    padding: str = "zeros"
+    align_corners: bool = True
+    lattice: str = "right"
+    regression: Dense = field(init=False)
+
+    def __post_init__(self):
+        check_choice("transform", self.transform, TRANSFORMATIONS)
+        if self.size is not None:
+            check_size("size", self.size)
+        identity = TRANSFORMATIONS[self.transform].identity
+        object.__setattr__(self, "regression", Dense(len(identity), bias=identity))
+
+    def init(self, rng, in_shape):
+        hidden, hidden_shape = self.localisation.init(rng, in_shape)
+        regression, _ = self.regression.init(rng, hidden_shape)
+        H, W, C = in_shape
+        return pack({"localisation": {"hidden": hidden, "regression": regression}}), (*(self.size or (H, W)), C)
+
+    def forward(self, params, U):
+        hidden, cache_hidden = self.localisation.forward(params["localisation"]["hidden"], U)
+        theta, cache_theta = self.regression.forward(params["localisation"]["regression"], hidden)
+        grid, cache_grid = TRANSFORMATIONS[self.transform].forward(
+            theta, size=self.size or U.shape[1:3], align_corners=self.align_corners)
+        V, cache_V = sample_forward(U, grid, kernel=self.kernel, padding=self.padding,
+                                    align_corners=self.align_corners, lattice=self.lattice)
+        return V, (cache_hidden, cache_theta, cache_grid, cache_V, grid)
+
+    def backward(self, dV, cache, *, need_dx=True):
+        cache_hidden, cache_theta, cache_grid, cache_V, _ = cache
+        dU, dgrid = sample_backward(dV, cache_V, need_dU=need_dx)
+        dtheta = TRANSFORMATIONS[self.transform].backward(dgrid, cache_grid)
+        dhidden, d_regression = self.regression.backward(dtheta, cache_theta)
+        dU_localisation, d_hidden = self.localisation.backward(dhidden, cache_hidden, need_dx=need_dx)
+        # the two paths from the loss to U, through the sampled pixels and through theta, meet here: they add
+        dU = dU + dU_localisation if need_dx else None
+        return dU, {"localisation": {"hidden": d_hidden, "regression": d_regression}}
+
+
+class Look(NamedTuple):
+    """What one spatial transformer saw and did."""
+
+    U: object  # (B, H, W, C) its input
+    grid: object  # (B, 2, H', W') where it sampled
+    V: object  # (B, H', W', C) its output
+    align_corners: bool
+
+
+def looks(network, params, x):
+    """The logits of a Sequential and a `Look` for each spatial transformer in it, in their order."""
+    seen = []
+    for name, net in network.networks.items():
+        U = x
+        x, cache = net.forward(params[name], U)
+        if isinstance(net, SpatialTransformer):
+            seen.append(Look(U, cache[-1], x, net.align_corners))
+    return x, seen

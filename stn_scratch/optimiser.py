@@ -1,0 +1,75 @@
+"""Stochastic gradient descent with momentum and a step schedule, on one flat vector of parameters."""
+
+from dataclasses import dataclass
+
+from stn_scratch.backend import get_array_module
+from stn_scratch.parameters import Parameters, leaves, pack
+
+
+@dataclass
+class SGD:
+    r"""\(v \leftarrow \mu v + g, \; p \leftarrow p - \eta_t \, f \, v\), with \(\eta_t\) = lr decay^(t // decay_every).
+
+    The paper's schedule: lr 0.01, decay 0.1 every 50,000 of 150,000 steps. It names no momentum; 0.9 is ours.
+
+    lr, momentum   eta and mu
+    decay, decay_every   the step schedule; decay_every=None keeps lr
+    localisation_factor  f for the parameters of localisation networks; 1 for all others
+    clip_norm      if given, g is scaled down to this Euclidean norm where it is longer
+
+    State: `steps` taken, and `velocity` v, flat like the parameters (None before the first step).
+    """
+
+    lr: float = 0.01
+    momentum: float = 0.9
+    decay: float = 0.1
+    decay_every: int | None = None
+    localisation_factor: float = 1.0
+    clip_norm: float | None = None
+    steps: int = 0
+    velocity: object = None
+
+    def __post_init__(self):
+        for name in ("lr", "momentum", "decay", "localisation_factor"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be a finite number, 0 or more, not {getattr(self, name)!r}")
+        if self.momentum >= 1:
+            raise ValueError(f"momentum must be below 1, not {self.momentum!r}: old gradients would never fade")
+        if self.decay_every is not None and self.decay_every < 1:
+            raise ValueError(f"decay_every must be at least one step, not {self.decay_every!r}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm must be positive, not {self.clip_norm!r}")
+
+    def rate(self):
+        """The learning rate eta_t of the next step."""
+        return self.lr * self.decay ** (self.steps // self.decay_every if self.decay_every else 0)
+
+    def step(self, params, grads):
+        """Update `params` (Parameters, from a network's init) in place with `grads` (a dict of the same keys)."""
+        if not isinstance(params, Parameters) or params.flat is None:
+            raise TypeError("params must be Parameters, as a network's init or pack() makes them")
+        g = (grads if isinstance(grads, Parameters) else pack(grads)).flat
+        if g is None or g.shape != params.flat.shape:
+            raise ValueError(f"grads must be shaped like params, {params.flat.size} numbers in all")
+        xp = get_array_module(params.flat, g)
+        if self.clip_norm is not None:
+            # no look at the norm on the host: on a GPU that would wait for it
+            g = g * xp.minimum(1, self.clip_norm / xp.maximum(xp.sqrt((g * g).sum()), 1e-12)).astype(g.dtype)
+        if self.velocity is None:
+            self.velocity = xp.zeros_like(params.flat)
+        self.velocity *= self.momentum
+        self.velocity += g
+        rate = self.rate()
+        if self.localisation_factor == 1:
+            params.flat[...] -= rate * self.velocity
+        else:
+            self._step_by_leaf(params, rate)
+        self.steps += 1
+
+    def _step_by_leaf(self, params, rate):
+        start = 0
+        for path, p in leaves(params):
+            v = self.velocity[start:start + p.size].reshape(p.shape)
+            factor = self.localisation_factor if "localisation" in path else 1
+            p -= rate * factor * v
+            start += p.size

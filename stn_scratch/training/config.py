@@ -1,0 +1,104 @@
+"""Everything that a run depends on, checked, and kept as `config.json` in its folder."""
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+
+from stn_scratch.data.distort import DISTORTIONS
+from stn_scratch.grids import TRANSFORMATIONS
+from stn_scratch.models import MODELS, PARAMETERS
+from stn_scratch.sampling.sampler import LATTICE_RULES
+from stn_scratch.validate import check_choice, check_positive
+
+
+@dataclass
+class Config:
+    """One run. The paper's (App. A.4): 150,000 iterations, batch 256, lr 0.01 divided by ten every 50,000."""
+
+    model: str = "st-cnn"
+    transform: str = "affine"
+    data: str = "rts"
+    digits: str = "auto"  # "auto", "mnist" or "embedded": see `load_digits`
+    data_dir: str | None = None
+    iterations: int = 3000
+    batch: int = 256
+    seed: int = 0
+    device: str = "cpu"
+    parameters: int = PARAMETERS
+    lattice: str = "right"
+    lr: float = 0.01
+    momentum: float = 0.9
+    decay_every: int | None = None  # None: a third of the iterations, as in the paper
+    localisation_factor: float = 1.0
+    clip_norm: float | None = None
+    validation: float = 0.1  # the part of the training digits that is held out
+    validate_every: int = 500
+    checkpoint_every: int = 500
+    log_every: int = 20
+    threads: int | None = None  # None: one for each core
+    shard: int = 64
+
+    def __post_init__(self):
+        check_choice("model", self.model, MODELS)
+        check_choice("transform", self.transform, TRANSFORMATIONS)
+        check_choice("data", self.data, DISTORTIONS)
+        check_choice("digits", self.digits, ("auto", "mnist", "embedded"))
+        check_choice("device", self.device, ("cpu", "gpu"))
+        check_choice("lattice", self.lattice, LATTICE_RULES)
+        for name in ("iterations", "batch", "parameters", "validate_every", "checkpoint_every", "log_every", "shard"):
+            check_positive(name, getattr(self, name))
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed must be a whole number, 0 or more, not {self.seed!r}")
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation must be a part of the digits, between 0 and 1, not {self.validation!r}")
+        if self.decay_every is None:
+            self.decay_every = max(1, self.iterations // 3)
+        if self.threads is None:
+            self.threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        check_positive("threads", self.threads)
+
+
+def versions():
+    """The versions that a result depends on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in ("stn_scratch", "numpy", "cupy-cuda12x", "cupy-cuda13x"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def save_config(path, config, **facts):
+    """Write the configuration and what else is worth knowing, such as the digits' source and the parameter count."""
+    text = json.dumps({"config": asdict(config), **facts, "versions": versions()}, indent=2)
+    path.write_text(text + "\n")
+
+
+def load_config(path):
+    """The Config in `path`. Raises FileNotFoundError or ValueError, one sentence, if there is none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} holds no run: there is no {path.name}")
+    try:
+        values = json.loads(path.read_text())["config"]
+        known = {field.name for field in fields(Config)}
+        if not values.keys() <= known:
+            raise KeyError(", ".join(values.keys() - known))
+        return Config(**values)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not the configuration of a run: {error}") from None
+
+
+def resume_config(stored, given):
+    """The stored Config with what may change in a resumed run; `given`: the options of the command line, a dict.
+
+    Raises ValueError if another option differs from what the run was started with.
+    """
+    values = asdict(stored)
+    for name, value in given.items():
+        if name not in ("iterations", "device", "threads", "data_dir") and value != values[name]:
+            raise ValueError(f"the run was started with {name} = {values[name]!r}: it cannot be resumed with {value!r}")
+        values[name] = value
+    return Config(**values)

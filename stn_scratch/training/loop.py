@@ -1,0 +1,187 @@
+"""A run: train, validate, save, test. All of it stands in one folder and goes on from there after an interruption."""
+
+import json
+import signal
+import time
+from contextlib import contextmanager, nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from stn_scratch.backend import get_array_module, on_host, to_device
+from stn_scratch.data import load_digits
+from stn_scratch.data.distort import DISTORTIONS
+from stn_scratch.models import build_model, predict
+from stn_scratch.optimiser import SGD
+from stn_scratch.parameters import leaves, unpack
+from stn_scratch.training import batches, step
+from stn_scratch.training.checkpoint import load_checkpoint, save_checkpoint
+from stn_scratch.training.config import save_config
+
+CONFIG, METRICS, CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.npz"
+
+
+class Run(NamedTuple):
+    config: object
+    folder: Path
+    network: object
+    params: object
+    optimiser: object
+    splits: dict
+
+
+class Interrupted(Exception):
+    """The run was stopped by Ctrl-C, after saving."""
+
+
+class NotFinite(Exception):
+    """A loss or a gradient turned NaN or infinite; the sentence names the step, the layer and the last checkpoint."""
+
+
+def prepare(config, folder):
+    """Load the digits, build the network and its optimiser, on the configured device."""
+    digits = load_digits(config.data_dir, source=config.digits)
+    canvas = DISTORTIONS[config.data].canvas
+    network, params = build_model(config.model, in_shape=(canvas, canvas, 1), transform=config.transform,
+                                  seed=config.seed, parameters=config.parameters, lattice=config.lattice)
+    if config.device == "gpu":
+        params = unpack(to_device(params.flat), params)
+    optimiser = SGD(config.lr, config.momentum, decay_every=config.decay_every,
+                    localisation_factor=config.localisation_factor, clip_norm=config.clip_norm)
+    splits = batches.splits(digits, validation=config.validation, device=config.device)
+    run = Run(config, Path(folder), network, params, optimiser, splits)
+    return run, digits.source
+
+
+def start(config, folder, *, resume=False, progress=True):
+    """Train to the end of `config`, from the beginning or, with `resume`, from the folder's checkpoint.
+
+    Gives the Run, its test error in per cent and the number of test images. Raises Interrupted after Ctrl-C, NotFinite,
+    and OSError or ValueError, one sentence, for a folder or a file that cannot be used.
+    """
+    run, source = prepare(config, folder)
+    rng = batches.generator(config.seed, batches.TRAINING)
+    done = 0
+    if resume:
+        done, rng.bit_generator.state = load_checkpoint(run.folder / CHECKPOINT, run.params, run.optimiser)
+    _open_folder(run, source, done)
+    _train(run, rng, done, progress)
+    test_error, images = error_on(run, batches.TEST)
+    log(run, {"step": config.iterations, "test_error": test_error, "test_images": images})
+    return run, test_error, images
+
+
+def _open_folder(run, source, done):
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        save_config(run.folder / CONFIG, run.config, digits=source, parameters=run.params.flat.size)
+        # what was logged after the checkpoint will be logged again
+        kept = [record for record in read_metrics(run.folder) if done and record["step"] <= done]
+        (run.folder / METRICS).write_text("".join(json.dumps(record) + "\n" for record in kept))
+    except OSError as error:
+        raise OSError(f"cannot write into the run folder {run.folder}: {error.strerror or error}") from None
+
+
+def read_metrics(folder):
+    """The records of a run folder's metrics.jsonl, in their order; none if there is no such file."""
+    path = Path(folder) / METRICS
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def log(run, record):
+    """Add one line to metrics.jsonl."""
+    with open(run.folder / METRICS, "a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def error_on(run, purpose):
+    """Error in per cent on the fixed validation or test images of the run's seed, and how many they are."""
+    x, labels = batches.fixed_set(run.splits[purpose], run.config.data, seed=run.config.seed, purpose=purpose)
+    wrong = int((predict(run.network, run.params, x) != labels).sum())
+    return 100 * wrong / len(labels), len(labels)
+
+
+@contextmanager
+def _ctrl_c():
+    """Within it, Ctrl-C asks (the value's entry turns True) instead of breaking a step in the middle; twice breaks."""
+    asked = []
+
+    def ask(signum, frame):
+        asked.append(True)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _train(run, rng, done, progress):
+    config = run.config
+    plain = config.device == "gpu"
+    executor = nullcontext(step.gradient) if plain else step.sharded(threads=config.threads, size=config.shard)
+    source = batches.training_batches(run.splits[batches.TRAINING], config.data, batch=config.batch, rng=rng)
+    bar = tqdm(total=config.iterations, initial=done, desc=config.model, unit="step",
+               disable=None if progress else True)  # None: shown on a terminal only
+    meter = Meter(config.batch)
+    state = rng.bit_generator.state
+    with executor as gradient, bar, _ctrl_c() as interrupted:
+        for number, batch in enumerate(islice(source, config.iterations - done), start=done + 1):
+            result = gradient(run.network, run.params, batch.x, batch.labels)
+            logs = number % config.log_every == 0 or number == config.iterations
+            # on a GPU a look at the values waits for them, so it is taken only when something is logged
+            if logs or on_host(result.loss) or number % config.checkpoint_every == 0:
+                _check_finite(run, result, number)
+            run.optimiser.step(run.params, result.grads)
+            state = batch.generator_state
+            meter.add(result)
+            bar.update()
+            if logs:
+                record = {"step": number, **meter.read(), "rate": run.optimiser.rate()}
+                bar.set_postfix_str("loss {loss:.3f}, error {error:.1f}%, {images_per_s:.0f} images/s".format(**record))
+                log(run, record)
+            if number % config.validate_every == 0 or number == config.iterations:
+                log(run, {"step": number, "validation_error": error_on(run, batches.VALIDATION)[0]})
+            if number % config.checkpoint_every == 0 or number == config.iterations or interrupted:
+                save_checkpoint(run.folder / CHECKPOINT, run.params, run.optimiser, step=number, generator_state=state)
+            if interrupted and number < config.iterations:
+                raise Interrupted(f"stopped after step {number} of {config.iterations}, saved in {run.folder}")
+
+
+class Meter:
+    """Mean loss, error and speed since it was last read, without looking at a device's values in between."""
+
+    def __init__(self, batch):
+        self.batch = batch
+        self._reset()
+
+    def _reset(self):
+        self.count, self.loss, self.errors, self.since = 0, 0, 0, time.perf_counter()
+
+    def add(self, result):
+        self.count += 1
+        self.loss = self.loss + result.loss
+        self.errors = self.errors + result.errors
+
+    def read(self):
+        images = self.count * self.batch
+        values = {"loss": float(self.loss) / self.count, "error": 100 * float(self.errors) / images,
+                  "images_per_s": images / (time.perf_counter() - self.since)}
+        self._reset()
+        return values
+
+
+def _check_finite(run, result, number):
+    """Raise NotFinite, before the update, if the loss or a gradient is not finite."""
+    xp = get_array_module(result.grads.flat)
+    if bool(xp.isfinite(result.loss)) and bool(xp.isfinite(result.grads.flat).all()):
+        return
+    # a backward spreads what is not finite towards the input: the last layer that has it is nearest to where it began
+    bad = ["/".join(path[:-1]) for path, g in leaves(result.grads) if not bool(xp.isfinite(g).all())]
+    checkpoint = run.folder / CHECKPOINT
+    last = f"the last good checkpoint is {checkpoint}" if checkpoint.is_file() else "there is no checkpoint yet"
+    raise NotFinite(f"step {number}: the loss is {float(result.loss)} and the gradient of layer "
+                    f"{bad[-1] if bad else '(none)'} is not finite; {last}. A smaller --lr or --clip-norm may help")

@@ -1,0 +1,88 @@
+"""What every public function asks of its arguments, and the one sentence that it says when they are wrong."""
+
+from numbers import Integral
+
+from stn_scratch.backend import ARRAY_MODULES, is_array, on_host
+
+
+def check_arrays(**arguments):
+    """Check arrays against shapes written in letters, before anything is computed.
+
+    check_arrays(U=(U, "B H W C"), grid=(grid, "B 2 H' W'"))
+
+    A letter is a size that must be the same wherever it stands, a number is that size, and `...` leading axes of any
+    number. All arrays must come from one module and share one dtype, float32 or float64.
+
+    Raises TypeError (not an array, host and device mixed, dtype) or ValueError (rank, shape), naming the argument.
+    """
+    sizes, first = {}, None
+    for name, (a, shape) in arguments.items():
+        if not is_array(a):
+            raise TypeError(f"{name} must be a NumPy or CuPy array, not {type(a).__name__}")
+        if a.dtype.name not in ("float32", "float64") or not a.dtype.isnative:
+            raise TypeError(f"{name} must be float32 or float64, not {a.dtype.name if a.dtype.isnative else a.dtype}")
+        _check_shape(name, a, shape, sizes)
+        if first is None:
+            first = name, a
+            continue
+        if ARRAY_MODULES[type(a)] is not ARRAY_MODULES[type(first[1])]:
+            raise TypeError(f"{name} and {first[0]} must be on the same device, not one on the host and one on the GPU")
+        if a.dtype != first[1].dtype:
+            raise TypeError(f"{name} must have the dtype of {first[0]}, {first[1].dtype.name}, not {a.dtype.name}")
+
+
+def _check_shape(name, a, shape, sizes):
+    letters = shape.split()
+    tail = a.shape
+    if letters[0] == "...":
+        letters = letters[1:]
+        tail = a.shape[len(a.shape) - len(letters):] if len(a.shape) >= len(letters) else a.shape
+    wanted = "(" + ", ".join(shape.split()) + ")"
+    if len(tail) != len(letters):
+        raise ValueError(f"{name} must have shape {wanted}, not {a.shape}")
+    for letter, size in zip(letters, tail, strict=True):
+        expected = int(letter) if letter.isdigit() else sizes.setdefault(letter, size)
+        if size != expected:
+            which = wanted if letter.isdigit() else f"{wanted} with {letter} = {expected}"
+            raise ValueError(f"{name} must have shape {which}, not {a.shape}")
+
+
+def check_labels(labels, logits):
+    """Check class labels: a 1-D integer array, one a row of `logits` (B, classes), on the same device.
+
+    Their range is checked on the host only: on a GPU the look would stop the stream in every training step.
+    """
+    if not is_array(labels):
+        raise TypeError(f"labels must be a NumPy or CuPy array, not {type(labels).__name__}")
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"labels must be integers, not {labels.dtype.name}")
+    if labels.shape != logits.shape[:1]:
+        raise ValueError(f"labels must have shape ({logits.shape[0]},), one a row of logits, not {labels.shape}")
+    if ARRAY_MODULES[type(labels)] is not ARRAY_MODULES[type(logits)]:
+        raise TypeError("labels and logits must be on the same device, not one on the host and one on the GPU")
+    if on_host(labels) and labels.size and not (0 <= labels.min() and labels.max() < logits.shape[1]):
+        raise ValueError(f"labels must lie in 0..{logits.shape[1] - 1}, not {labels.min()}..{labels.max()}")
+
+
+def _is_whole(n):
+    """True for an int or a NumPy integer, not for a bool."""
+    return isinstance(n, Integral) and not isinstance(n, bool)
+
+
+def check_choice(name, value, choices):
+    """Raise ValueError unless `value` is one of `choices`, all of them text."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
+def check_size(name, value, *, rank=2):
+    """Check an output size: `rank` positive whole numbers. Raises ValueError."""
+    if not (isinstance(value, tuple | list) and len(value) == rank
+            and all(_is_whole(n) and n > 0 for n in value)):
+        raise ValueError(f"{name} must be {rank} positive whole numbers, not {value!r}")
+
+
+def check_positive(name, value):
+    """Raise ValueError unless `value` is a positive whole number (a stride, a window)."""
+    if not _is_whole(value) or value < 1:
+        raise ValueError(f"{name} must be a positive whole number, not {value!r}")
