@@ -51,8 +51,8 @@ def get_array_module(*arrays):
 
 
 def on_host(a):
-    """True for a NumPy array: its values can be looked at without waiting for a device."""
-    return isinstance(a, numpy.ndarray)
+    """True for a NumPy array or number: its value can be looked at without waiting for a device."""
+    return isinstance(a, numpy.ndarray | numpy.generic)
 
 
 def to_device(a):
@@ -63,10 +63,15 @@ def to_device(a):
 
 
 def to_host(a):
-    """`a` as a NumPy array: itself if it is one already, else a copy from the device."""
+    """`a` as a NumPy array: itself if it is one already, else a copy from the device.
+
+    A NumPy number, which is what a sum over a NumPy array gives, becomes a 0-d array.
+    """
+    if on_host(a):
+        return numpy.asarray(a)
     if not is_array(a):
         raise TypeError(f"expected a NumPy or CuPy array, got {type(a).__name__}")
-    return a if on_host(a) else a.get()
+    return a.get()
 
 
 def host_generator(seed):

@@ -35,6 +35,8 @@ def check_gradients(forward, backward, args, *, step=1e-6, tolerance=1e-7, side=
     dy = rng.normal(size=y.shape)
     grads = backward(xp.asarray(dy), cache)
     grads = grads if isinstance(grads, tuple) else (grads,)
+    if len(grads) != len(args):
+        raise AssertionError(f"backward gives {len(grads)} gradients for {len(args)} arguments: {', '.join(names)}")
     worst = 0.0
     for k, (name, grad) in enumerate(zip(names, grads, strict=True)):
         host = to_host(args[k])

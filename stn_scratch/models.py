@@ -4,12 +4,11 @@ Every network has three weight layers in its classifier. `width`, the units or f
 free: `build_model` chooses it so that all networks of a comparison hold the same number of parameters.
 """
 
-from bisect import bisect_left
-
 from stn_scratch.backend import get_array_module, host_generator
+from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.network import AvgPool, Conv2D, Dense, Flatten, MaxPool, ReLU, Sequential, SpatialTransformer
 from stn_scratch.parameters import unpack
-from stn_scratch.validate import check_choice
+from stn_scratch.validate import check_choice, check_size, check_whole
 
 
 def fcn(width, classes):
@@ -55,6 +54,9 @@ def make_network(name, *, in_shape, width, classes=10, transform="affine", downs
                 paper has it for its 42- and 60-pixel data (RTS, TC)
     """
     check_choice("name", name, MODELS)
+    check_choice("transform", transform, TRANSFORMATIONS)
+    if downsample is not None:
+        check_whole("downsample", downsample)
     classifier, localisation = MODELS[name]
     layers = classifier(width, classes)
     if localisation is not None:
@@ -76,23 +78,33 @@ def build_model(name, *, in_shape, classes=10, transform="affine", seed=0, dtype
     options     `downsample`, `lattice` of `make_network`
 
     Gives network, params. The same seed gives the same parameters. Raises ValueError for an unknown name or
-    transformation, and where the image is too small for the network.
+    transformation, where the image is too small for the network, and where the budget is.
     """
     check_choice("dtype", dtype, ("float32", "float64"))
-    if len(in_shape) != 3:
+    check_whole("parameters", parameters)
+    check_whole("classes", classes)
+    if not isinstance(in_shape, tuple | list) or len(in_shape) != 3:
         raise ValueError(f"in_shape must be (H, W, C), not {in_shape!r}")
+    check_size("in_shape", in_shape, rank=3)
 
     def initialise(width):
         network = make_network(name, in_shape=in_shape, width=width, classes=classes, transform=transform, **options)
         return network, network.init(host_generator(seed), in_shape)[0]
 
-    def excess(width):
-        return initialise(width)[1].flat.size - parameters
-
-    above = max(1, bisect_left(range(4096), 0, lo=1, key=excess))
-    width = min((max(1, above - 1), above), key=lambda w: abs(excess(w)))
-    network, params = initialise(width)
+    network, params = initialise(_width_for(parameters, lambda width: count_parameters(initialise(width)[1])))
     return network, unpack(params.flat.astype(dtype), params)
+
+
+def _width_for(parameters, count):
+    """The hidden width whose network comes closest to so many parameters; count(width) is a quadratic polynomial."""
+    one, two, three = (count(width) for width in (1, 2, 3))
+    a = (three - 2 * two + one) / 2
+    b = two - one - 3 * a
+    c = one - a - b - parameters
+    root = (-b + max(0, b * b - 4 * a * c) ** 0.5) / (2 * a)
+    if root < 0.5:
+        raise ValueError(f"parameters must be at least {one}, the size of the smallest such network, not {parameters}")
+    return min((max(1, int(root)), int(root) + 1), key=lambda width: abs(a * width * width + b * width + c))
 
 
 def count_parameters(params):

@@ -9,6 +9,7 @@ So a network can be used twice in one step, or by several threads on parts of a 
 """
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import NamedTuple
 
 from stn_scratch import layers
@@ -22,6 +23,12 @@ from stn_scratch.validate import check_choice, check_size
 def _he_normal(rng, shape, inputs):
     """Normal weights of variance 2 / inputs (He et al. 2015, arXiv 1502.01852): ReLU keeps the signal's size."""
     return rng.normal(scale=(2 / inputs) ** 0.5, size=shape)
+
+
+def _image_shape(network, in_shape):
+    if len(in_shape) != 3:
+        raise ValueError(f"{type(network).__name__} takes images (H, W, C); its input here is {in_shape}")
+    return in_shape
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Conv2D:
     padding: int = 0
 
     def init(self, rng, in_shape):
-        H, W, C = in_shape
+        H, W, C = _image_shape(self, in_shape)
         out = [(n + 2 * self.padding - self.size) // self.stride + 1 for n in (H, W)]
         if min(out) < 1:
             raise ValueError(f"Conv2D with {self.size}x{self.size} filters does not fit an image of {H}x{W}")
@@ -79,9 +86,12 @@ class _Pool:
     ceil: bool = False
 
     def init(self, rng, in_shape):
-        H, W, C = in_shape
+        H, W, C = _image_shape(self, in_shape)
         up = self.size - 1 if self.ceil else 0
-        return pack({}), ((H + up) // self.size, (W + up) // self.size, C)
+        out = [(n + up) // self.size for n in (H, W)]
+        if min(out) < 1:
+            raise ValueError(f"{type(self).__name__} of {self.size}x{self.size} does not fit an image of {H}x{W}")
+        return pack({}), (*out, C)
 
     def forward(self, params, x):
         return self._forward(x, size=self.size, ceil=self.ceil)
@@ -121,13 +131,10 @@ class Flatten:
     """(B, ...) -> (B, D)."""
 
     def init(self, rng, in_shape):
-        size = 1
-        for n in in_shape:
-            size *= n
-        return pack({}), (size,)
+        return pack({}), (prod(in_shape),)
 
     def forward(self, params, x):
-        return x.reshape(x.shape[0], -1), x.shape
+        return x.reshape(x.shape[0], prod(x.shape[1:])), x.shape
 
     def backward(self, dy, cache, *, need_dx=True):
         return (dy.reshape(cache) if need_dx else None), {}
@@ -219,9 +226,9 @@ class SpatialTransformer:
         object.__setattr__(self, "regression", Dense(len(identity), bias=identity))
 
     def init(self, rng, in_shape):
+        H, W, C = _image_shape(self, in_shape)
         hidden, hidden_shape = self.localisation.init(rng, in_shape)
         regression, _ = self.regression.init(rng, hidden_shape)
-        H, W, C = in_shape
         return pack({"localisation": {"hidden": hidden, "regression": regression}}), (*(self.size or (H, W)), C)
 
     def forward(self, params, U):

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from stn_scratch.backend import get_array_module
-from stn_scratch.parameters import Parameters, leaves, pack
+from stn_scratch.parameters import Parameters, layout, leaves, pack
+from stn_scratch.validate import check_number, check_whole
 
 
 @dataclass
@@ -31,14 +32,13 @@ class SGD:
 
     def __post_init__(self):
         for name in ("lr", "momentum", "decay", "localisation_factor"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be a finite number, 0 or more, not {getattr(self, name)!r}")
+            check_number(name, getattr(self, name))
         if self.momentum >= 1:
             raise ValueError(f"momentum must be below 1, not {self.momentum!r}: old gradients would never fade")
-        if self.decay_every is not None and self.decay_every < 1:
-            raise ValueError(f"decay_every must be at least one step, not {self.decay_every!r}")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm must be positive, not {self.clip_norm!r}")
+        if self.decay_every is not None:
+            check_whole("decay_every", self.decay_every)
+        if self.clip_norm is not None:
+            check_number("clip_norm", self.clip_norm, positive=True)
 
     def rate(self):
         """The learning rate eta_t of the next step."""
@@ -48,9 +48,10 @@ class SGD:
         """Update `params` (Parameters, from a network's init) in place with `grads` (a dict of the same keys)."""
         if not isinstance(params, Parameters) or params.flat is None:
             raise TypeError("params must be Parameters, as a network's init or pack() makes them")
+        if layout(grads) != layout(params):
+            raise ValueError("grads must be shaped like params: the same keys in the same order, "
+                             f"{params.flat.size} numbers in all")
         g = (grads if isinstance(grads, Parameters) else pack(grads)).flat
-        if g is None or g.shape != params.flat.shape:
-            raise ValueError(f"grads must be shaped like params, {params.flat.size} numbers in all")
         xp = get_array_module(params.flat, g)
         if self.clip_norm is not None:
             # no look at the norm on the host: on a GPU that would wait for it

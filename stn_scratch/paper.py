@@ -48,6 +48,7 @@ def sample_integer(U, x_p, y_p):
 
     Shapes as in `sample`.
     """
+    check_arrays(U=(U, "B H W C"), x_p=(x_p, "B H' W'"), y_p=(y_p, "B H' W'"))
     xp = get_array_module(U)
     d_x, d_y = _distances(U, xp.floor(x_p + 0.5), xp.floor(y_p + 0.5))
     return _double_sum(U, (d_x == 0).astype(U.dtype), (d_y == 0).astype(U.dtype))

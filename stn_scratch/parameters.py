@@ -10,7 +10,7 @@ from stn_scratch.backend import get_array_module
 class Parameters(dict):
     """A nested dict of arrays whose leaves are views into `flat` (1-D), in the order of `leaves`."""
 
-    flat = None
+    flat = None  # where there are no arrays at all
 
 
 def leaves(tree, path=()):
@@ -22,6 +22,11 @@ def leaves(tree, path=()):
             yield (*path, key), value
 
 
+def layout(tree):
+    """The path and shape of every array: two trees of the same layout can be added, number by number."""
+    return [(path, a.shape) for path, a in leaves(tree)]
+
+
 def _rebuild(tree, flat, start):
     built = Parameters()
     begin = start
@@ -31,7 +36,7 @@ def _rebuild(tree, flat, start):
         else:
             built[key] = flat[start:start + value.size].reshape(value.shape)
             start += value.size
-    built.flat = flat[begin:start]
+    built.flat = None if flat is None else flat[begin:start]
     return built, start
 
 
@@ -47,6 +52,6 @@ def pack(tree):
     """Copy a nested dict of arrays into one flat buffer: Parameters of the same keys and shapes."""
     arrays = [a for _, a in leaves(tree)]
     if not arrays:
-        return Parameters()
+        return _rebuild(tree, None, 0)[0]
     flat = get_array_module(*arrays).concatenate([a.reshape(-1) for a in arrays])
     return unpack(flat, tree)

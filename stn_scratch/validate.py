@@ -1,6 +1,7 @@
 """What every public function asks of its arguments, and the one sentence that it says when they are wrong."""
 
-from numbers import Integral
+from math import inf
+from numbers import Integral, Real
 
 from stn_scratch.backend import ARRAY_MODULES, is_array, on_host
 
@@ -29,6 +30,13 @@ def check_arrays(**arguments):
             raise TypeError(f"{name} and {first[0]} must be on the same device, not one on the host and one on the GPU")
         if a.dtype != first[1].dtype:
             raise TypeError(f"{name} must have the dtype of {first[0]}, {first[1].dtype.name}, not {a.dtype.name}")
+
+
+def check_gradient(name, gradient, shape):
+    """Check the gradient that a backward is given: a float array of exactly the shape that its forward gave out."""
+    check_arrays(**{name: (gradient, "...")})
+    if gradient.shape != tuple(shape):
+        raise ValueError(f"{name} must have shape {tuple(shape)}, that of the forward's output, not {gradient.shape}")
 
 
 def _check_shape(name, a, shape, sizes):
@@ -82,7 +90,15 @@ def check_size(name, value, *, rank=2):
         raise ValueError(f"{name} must be {rank} positive whole numbers, not {value!r}")
 
 
-def check_positive(name, value):
-    """Raise ValueError unless `value` is a positive whole number (a stride, a window)."""
-    if not _is_whole(value) or value < 1:
-        raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+def check_whole(name, value, *, least=1):
+    """Raise ValueError unless `value` is a whole number of at least `least`, 1 or 0 (a stride, a seed)."""
+    if not _is_whole(value) or value < least:
+        wanted = "a positive whole number" if least else "a whole number, 0 or more"
+        raise ValueError(f"{name} must be {wanted}, not {value!r}")
+
+
+def check_number(name, value, *, positive=False):
+    """Raise ValueError unless `value` is a finite number, 0 or more; with `positive`, more than 0 (a rate, a norm)."""
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if not real or not 0 <= value < inf or (positive and value == 0):
+        raise ValueError(f"{name} must be a finite number, {'more than 0' if positive else '0 or more'}, not {value!r}")

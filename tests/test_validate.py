@@ -6,7 +6,7 @@ import numpy
 import pytest
 from strict import strict
 
-from stn_scratch.validate import check_arrays, check_choice, check_labels, check_positive, check_size
+from stn_scratch.validate import check_arrays, check_choice, check_labels, check_size, check_whole
 
 
 def raises(kind, sentence):
@@ -96,6 +96,6 @@ def test_size(value):
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, True, None, "1"], ids=repr)
 def test_positive(value):
-    check_positive("stride", 1)
+    check_whole("stride", 1)
     with raises(ValueError, f"stride must be a positive whole number, not {value!r}"):
-        check_positive("stride", value)
+        check_whole("stride", value)

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from stn_scratch.backend import get_array_module
 from stn_scratch.coordinates import target_grid
-from stn_scratch.validate import check_arrays, check_size
+from stn_scratch.validate import check_arrays, check_gradient, check_size
 
 
 class AffineCache(NamedTuple):
     G: object  # (3, H'W')
+    grid_shape: tuple
 
 
 def affine_grid_forward(theta, *, size, align_corners=True):
@@ -27,8 +28,8 @@ def affine_grid_forward(theta, *, size, align_corners=True):
     xp = get_array_module(theta)
     G = target_grid(xp, size, align_corners, theta.dtype)
     # Eq. (1): all rows of all A_theta against all target points, one matrix product
-    grid = theta.reshape(-1, 3) @ G
-    return grid.reshape(theta.shape[0], 2, *size), AffineCache(G)
+    grid = (theta.reshape(-1, 3) @ G).reshape(theta.shape[0], 2, *size)
+    return grid, AffineCache(G, grid.shape)
 
 
 def affine_grid_backward(dgrid, cache):
@@ -36,9 +37,11 @@ def affine_grid_backward(dgrid, cache):
 
     dgrid (B, 2, H', W') -> dtheta (B, 2, 3).
     """
-    check_arrays(dgrid=(dgrid, "B 2 H' W'"), G=(cache.G, "3 P"))
+    G, grid_shape = cache
+    check_arrays(dgrid=(dgrid, "B 2 H' W'"), G=(G, "3 P"))
+    check_gradient("dgrid", dgrid, grid_shape)
     # Eq. (1) is linear in theta: the derivative is the transposed product
-    dtheta = dgrid.reshape(-1, cache.G.shape[1]) @ cache.G.T
+    dtheta = dgrid.reshape(-1, G.shape[1]) @ G.T
     return dtheta.reshape(-1, 2, 3)
 
 

@@ -15,6 +15,7 @@ from stn_scratch.sampling.kernels import KERNELS
 from stn_scratch.sampling.padding import PADDINGS, pad_coordinate
 from stn_scratch.validate import check_arrays, check_choice
 
+FARTHEST = 1e30  # a coordinate beyond it counts as infinite
 LATTICE_RULES = {"right": (+1,), "central": (+1, -1)}  # the sides whose slopes are averaged
 
 
@@ -82,7 +83,8 @@ def sample_forward(U, grid, *, kernel="bilinear", padding="zeros", align_corners
     align_corners  True: -1 and +1 are the centres of the edge pixels; False: their outer edges
     lattice  the slope at a kink, where a sample stands on a pixel: "right", one-sided, or "central", the mean of both
 
-    Gives V (B, H', W', C) and a cache. A grid point that is NaN or infinite samples nothing and gets no gradient.
+    Gives V (B, H', W', C) and a cache. A grid point that is NaN, infinite or beyond 1e30 samples nothing and gets no
+    gradient.
 
     Raises TypeError or ValueError for a wrong rank, shape, dtype, device or option, and for an image with no pixels.
     """
@@ -94,9 +96,11 @@ def sample_forward(U, grid, *, kernel="bilinear", padding="zeros", align_corners
     if H == 0 or W == 0:
         raise ValueError(f"U must have at least one pixel, not shape {U.shape}")
     xp = get_array_module(U)
-    x_p = to_pixels(grid[:, 0], W, align_corners)
-    y_p = to_pixels(grid[:, 1], H, align_corners)
-    finite = xp.isfinite(x_p) & xp.isfinite(y_p)
+    near = xp.abs(grid) <= FARTHEST  # False for NaN, too
+    finite = near[:, 0] & near[:, 1]
+    # the clip keeps infinity out of the arithmetic: inf * 0 is NaN, and a warning
+    x_p, y_p = (to_pixels(xp.clip(grid[:, k], -FARTHEST, FARTHEST), size, align_corners)
+                for k, size in enumerate((W, H)))
     x_p[~finite] = 0
     y_p[~finite] = 0
     cache = SampleCache(U, x_p, y_p, finite, Options(kernel, padding, align_corners, lattice))
@@ -120,7 +124,7 @@ def sample_backward(dV, cache, *, need_dU=True):
     """
     U, x_p, _, _, options = cache
     B, H, W, C = U.shape
-    check_arrays(dV=(dV, "B H' W' C"), U=(U, "B H W C"))
+    check_arrays(U=(U, "B H W C"), x_p=(x_p, "B H' W'"), dV=(dV, "B H' W' C"))
     xp = get_array_module(dV)
     pixels = U.reshape(B * H * W, C)
 

@@ -1,34 +1,29 @@
 """Checkpoints: one .npz with all that a run needs to go on as if it had never stopped."""
 
 import json
-import os
 import zipfile
 import zlib
 
 import numpy as np
 
 from stn_scratch.backend import get_array_module, to_host
-from stn_scratch.parameters import leaves
+from stn_scratch.parameters import layout
+from stn_scratch.training.files import replacing
 
 ARRAYS = ("params", "velocity", "state")
 
 
-def _layout(params):
-    """The names and shapes of all parameters: what tells one model from another."""
-    return [["/".join(path), list(a.shape)] for path, a in leaves(params)]
+def _named_layout(params):
+    """The names and shapes of all parameters, as JSON gives them back: what tells one model from another."""
+    return [["/".join(path), list(shape)] for path, shape in layout(params)]
 
 
 def save_checkpoint(path, params, optimiser, *, step, generator_state):
     """Write parameters, optimiser and generator state. A file already there is replaced only by a complete one."""
     velocity = np.zeros(0, params.flat.dtype) if optimiser.velocity is None else to_host(optimiser.velocity)
-    state = {"step": step, "steps": optimiser.steps, "generator": generator_state, "layout": _layout(params)}
-    temporary = path.with_suffix(".part")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, params=to_host(params.flat), velocity=velocity, state=np.array(json.dumps(state)))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror or error}") from None
+    state = {"step": step, "steps": optimiser.steps, "generator": generator_state, "layout": _named_layout(params)}
+    with replacing(path) as file:
+        np.savez(file, params=to_host(params.flat), velocity=velocity, state=np.array(json.dumps(state)))
 
 
 def load_checkpoint(path, params, optimiser=None):
@@ -43,11 +38,11 @@ def load_checkpoint(path, params, optimiser=None):
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as members:
             flat, velocity, state = (members[name] for name in ARRAYS)
         state = json.loads(str(state))
-        layout = state["layout"]
+        found, wanted = state["layout"], _named_layout(params)
     except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
         raise ValueError(f"{path} is damaged, or no checkpoint of stn_scratch") from None
-    if layout != _layout(params) or flat.shape != params.flat.shape:
-        raise ValueError(f"{path} is a checkpoint of another model: {_difference(layout, _layout(params))}")
+    if found != wanted or flat.shape != params.flat.shape:
+        raise ValueError(f"{path} is a checkpoint of another model: {_difference(found, wanted)}")
     xp = get_array_module(params.flat)
     params.flat[...] = xp.asarray(flat)
     if optimiser is not None:

@@ -9,8 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from stn_scratch.data.distort import DISTORTIONS
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.models import MODELS, PARAMETERS
+from stn_scratch.optimiser import SGD
 from stn_scratch.sampling.sampler import LATTICE_RULES
-from stn_scratch.validate import check_choice, check_positive
+from stn_scratch.training.files import replacing
+from stn_scratch.validate import check_choice, check_whole
 
 
 @dataclass
@@ -48,16 +50,23 @@ class Config:
         check_choice("device", self.device, ("cpu", "gpu"))
         check_choice("lattice", self.lattice, LATTICE_RULES)
         for name in ("iterations", "batch", "parameters", "validate_every", "checkpoint_every", "log_every", "shard"):
-            check_positive(name, getattr(self, name))
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed must be a whole number, 0 or more, not {self.seed!r}")
-        if not 0 < self.validation < 1:
+            check_whole(name, getattr(self, name))
+        check_whole("seed", self.seed, least=0)
+        if not (isinstance(self.validation, float) and 0 < self.validation < 1):
             raise ValueError(f"validation must be a part of the digits, between 0 and 1, not {self.validation!r}")
         if self.decay_every is None:
             self.decay_every = max(1, self.iterations // 3)
         if self.threads is None:
             self.threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        check_positive("threads", self.threads)
+        check_whole("threads", self.threads)
+        if not isinstance(self.data_dir, str | None):
+            raise ValueError(f"data_dir must be a path, as text, not {self.data_dir!r}")
+        self.optimiser()
+
+    def optimiser(self):
+        """The SGD that these values describe; raises ValueError if they describe none."""
+        return SGD(self.lr, self.momentum, decay_every=self.decay_every, clip_norm=self.clip_norm,
+                   localisation_factor=self.localisation_factor)
 
 
 def versions():
@@ -74,7 +83,8 @@ def versions():
 def save_config(path, config, **facts):
     """Write the configuration and what else is worth knowing, such as the digits' source and the parameter count."""
     text = json.dumps({"config": asdict(config), **facts, "versions": versions()}, indent=2)
-    path.write_text(text + "\n")
+    with replacing(path) as file:
+        file.write(text.encode() + b"\n")
 
 
 def load_config(path):
@@ -87,7 +97,7 @@ def load_config(path):
         if not values.keys() <= known:
             raise KeyError(", ".join(values.keys() - known))
         return Config(**values)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not the configuration of a run: {error}") from None
 
 

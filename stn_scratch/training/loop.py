@@ -14,7 +14,6 @@ from stn_scratch.backend import get_array_module, on_host, to_device
 from stn_scratch.data import load_digits
 from stn_scratch.data.distort import DISTORTIONS
 from stn_scratch.models import build_model, predict
-from stn_scratch.optimiser import SGD
 from stn_scratch.parameters import leaves, unpack
 from stn_scratch.training import batches, step
 from stn_scratch.training.checkpoint import load_checkpoint, save_checkpoint
@@ -48,10 +47,8 @@ def prepare(config, folder):
                                   seed=config.seed, parameters=config.parameters, lattice=config.lattice)
     if config.device == "gpu":
         params = unpack(to_device(params.flat), params)
-    optimiser = SGD(config.lr, config.momentum, decay_every=config.decay_every,
-                    localisation_factor=config.localisation_factor, clip_norm=config.clip_norm)
     splits = batches.splits(digits, validation=config.validation, device=config.device)
-    run = Run(config, Path(folder), network, params, optimiser, splits)
+    run = Run(config, Path(folder), network, params, config.optimiser(), splits)
     return run, digits.source
 
 

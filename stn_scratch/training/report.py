@@ -90,7 +90,7 @@ def _draw_grid(ax, grid, image_size, lines=7):
     ax.plot(*grid[:, 0, 0], "o", color=GRID, markersize=3.5)
     # a margin round the image, so that a grid that leaves it is still seen
     H, W = image_size
-    ax.set(xlim=(-0.2 * W, 1.2 * W - 1), ylim=(1.2 * H - 1, -0.2 * H), facecolor="#303030")
+    ax.set(xlim=(-0.3 * W, 1.3 * W - 1), ylim=(1.3 * H - 1, -0.3 * H), facecolor="#303030")
 
 
 def _save(figure, path):

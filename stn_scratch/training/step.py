@@ -42,8 +42,9 @@ def sharded(*, threads, size=64):
 
         def sharded_gradient(network, params, x, labels):
             B = len(x)
-            starts = range(0, B, size)
-            shards = [(x[k:k + size], labels[k:k + size]) for k in starts]
+            if B == 0 or len(labels) != B:
+                return gradient(network, params, x, labels)  # which says what is wrong with them
+            shards = [(x[k:k + size], labels[k:k + size]) for k in range(0, B, size)]
             futures = [executor.submit(gradient, network, params, *shard, share=len(shard[0]) / B) for shard in shards]
             return _sum([future.result() for future in futures])
 

@@ -1,0 +1,33 @@
+# A virtual environment in .venv, and what to do with it. `make help` lists the targets.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.PHONY: help run test lint bench clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+run: .venv/installed  ## train a CNN and an ST-CNN on rotated, scaled, moved digits, and compare them (about 3 minutes)
+	$(PY) -m stn_scratch train --model cnn st-cnn --out runs/first --overwrite --digits embedded --data rts \
+	    $(RUN_OPTIONS)
+
+RUN_OPTIONS := --parameters 60000 --iterations 1500 --batch 64 --lr 0.05 --seed 0
+
+test: .venv/installed  ## the tests, with the coverage of the core (about 3 minutes)
+	$(PY) -m pytest --cov --cov-report=term:skip-covered
+
+lint: .venv/installed  ## ruff
+	$(PY) -m ruff check .
+
+bench: .venv/installed  ## one training step beside PyTorch's, alternating in one run (installs PyTorch)
+	$(PY) -m pip install --quiet -e ".[bench]"
+	$(PY) benchmarks/training_step.py
+
+clean:  ## remove the virtual environment and the caches, not the runs
+	rm -rf .venv .pytest_cache .ruff_cache .coverage *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
+	touch $@

@@ -1,0 +1,20 @@
+"""Files that are there whole or not at all."""
+
+import os
+from contextlib import contextmanager
+
+
+@contextmanager
+def replacing(path):
+    """A binary file to write to; when the block ends well, it takes the place of `path` in one step.
+
+    A file already there stays as it is until then, and for good if something goes wrong. Raises OSError, one sentence.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"cannot write {path}: {error.strerror or error}") from None

@@ -1,0 +1,152 @@
+"""A run's configuration: bad values, the way to the file and back, what may change in a resumed run."""
+
+import json
+import re
+from dataclasses import asdict, fields
+
+import pytest
+
+from stn_scratch.training.config import Config, load_config, resume_config, save_config, versions
+
+WHOLE = "must be a positive whole number, not"
+
+
+def one_line(error):
+    text = str(error.value)
+    assert text and "\n" not in text
+    return text
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "config.json"
+
+
+@pytest.mark.parametrize(("name", "value", "words"), [
+    ("model", "stn", "must be one of 'fcn', 'cnn', 'st-fcn', 'st-cnn', not 'stn'"),
+    ("model", None, "must be one of"),
+    ("model", ["cnn"], "must be one of"),
+    ("transform", "shear", "must be one of 'affine', "),
+    ("data", "RTS", "must be one of 'none', 'r', 'rts', 'tc', not 'RTS'"),
+    ("digits", "web", "must be one of 'auto', 'mnist', 'embedded', not 'web'"),
+    ("device", "cuda", "must be one of 'cpu', 'gpu', not 'cuda'"),
+    ("lattice", "left", "must be one of 'right', 'central', not 'left'"),
+    *((name, value, WHOLE)
+      for name in ("iterations", "batch", "parameters", "validate_every", "checkpoint_every", "log_every", "shard",
+                   "threads", "decay_every")
+      for value in (0, -1, 1.5, "8", True)),
+    *((name, None, WHOLE)
+      for name in ("iterations", "batch", "parameters", "validate_every", "checkpoint_every", "log_every", "shard")),
+    ("seed", -1, "must be a whole number, 0 or more, not -1"),
+    ("seed", 1.0, "must be a whole number, 0 or more, not 1.0"),
+    ("seed", "1", "must be a whole number, 0 or more, not '1'"),
+    *(("validation", value, "must be a part of the digits, between 0 and 1, not")
+      for value in (0, 1, -0.1, 1.5, float("nan"), "0.5", None)),
+    *((name, value, "must be") for name in ("lr", "momentum", "localisation_factor")
+      for value in (-0.1, float("nan"), float("inf"), "0.1", None)),
+    ("momentum", 1.0, "must be below 1"),
+    *(("clip_norm", value, "must be") for value in (0, -1.0, float("nan"), "5")),
+    ("data_dir", 3, "must be"),
+])
+def test_bad_value(name, value, words):
+    with pytest.raises(ValueError, match=f"^{name} {re.escape(words)}") as error:
+        Config(**{name: value})
+    one_line(error)
+
+
+def test_defaults_of_a_third_of_the_iterations_and_of_all_cores(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    assert [Config(iterations=n).decay_every for n in (1, 2, 3, 3000)] == [1, 1, 1, 1000]
+    assert Config(iterations=3000, decay_every=7).decay_every == 7
+    assert Config().threads == 3 and Config(threads=2).threads == 2
+
+
+# The file
+
+
+@pytest.mark.parametrize("config", [
+    Config(),
+    Config("cnn", "attention", "tc", "mnist", "somewhere", 7, 8, 9, "gpu", 10, "central", 0.5, 0.0, 11, 0.25, 5.0, 0.5,
+           12, 13, 14, 15, 16)], ids=["defaults", "everything else"])
+def test_file_round_trip(path, config):
+    save_config(path, config, digits="some digits (3/2)", parameters=17)
+    assert load_config(path) == config
+    stored = json.loads(path.read_text())
+    assert stored["config"] == asdict(config)
+    assert (stored["digits"], stored["parameters"]) == ("some digits (3/2)", 17)
+    assert stored["versions"] == versions() and {"python", "numpy", "stn_scratch"} <= versions().keys()
+
+
+def test_everything_else_is_everything():
+    """The second configuration above differs from the defaults in each field."""
+    other = test_file_round_trip.pytestmark[0].args[1][1]
+    assert [field.name for field in fields(Config) if getattr(other, field.name) == getattr(Config(), field.name)] == []
+
+
+def test_missing_file(path):
+    with pytest.raises(FileNotFoundError, match="holds no run: there is no config.json$") as error:
+        load_config(path)
+    assert str(path.parent) in one_line(error)
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"{", b"[]", b"3", b"null", b"\xff\xfe\x00", b'{"config"}', b'{"versions": {}}', b'{"config": [1]}',
+    b'{"config": null}', b'{"config": {"colour": 1}}', b'{"config": {"batch": 0}}', b'{"config": {"lr": "fast"}}',
+    b'{"config": {"validation": "half"}}', b'{"config": {"data_dir": 3}}',
+])
+def test_damaged_file(path, content):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is not the configuration of a run") as error:
+        load_config(path)
+    assert str(path) in one_line(error)
+
+
+def test_a_failed_write_leaves_the_good_file(path, monkeypatch):
+    save_config(path, Config(seed=5))
+
+    def half_written(self, text, *_, **__):
+        with open(self, "w") as file:
+            file.write(text[:20])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.write_text", half_written)
+        with pytest.raises(OSError, match="No space left on device"):
+            save_config(path, Config(seed=6))
+    assert load_config(path) == Config(seed=5)
+
+
+# Resumed runs
+
+
+def test_what_may_change():
+    stored = Config(iterations=30, threads=1, seed=3, lr=0.5)
+    given = {"iterations": 60, "device": "gpu", "threads": 4, "data_dir": "elsewhere"}
+    resumed = resume_config(stored, given)
+    assert asdict(resumed) == asdict(stored) | given
+    assert resumed.decay_every == 10  # as the run was started
+    assert stored.iterations == 30
+    assert resume_config(stored, {}) == stored
+
+
+def test_the_same_again_is_no_change():
+    stored = Config(lr=0.5, model="cnn", clip_norm=5.0)
+    assert resume_config(stored, {"lr": 0.5, "model": "cnn", "seed": 0, "clip_norm": 5}) == stored
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("lr", 0.1), ("model", "cnn"), ("seed", 1), ("batch", 8), ("data", "tc"), ("decay_every", 5), ("validation", 0.2),
+    ("parameters", 7), ("clip_norm", 1.0), ("transform", "attention"), ("lattice", "central"), ("momentum", 0.5),
+    ("digits", "mnist"), ("shard", 32), ("localisation_factor", 0.5),
+])
+def test_what_may_not_change(name, value):
+    stored = Config()
+    expected = f"the run was started with {name} = {getattr(stored, name)!r}: it cannot be resumed with {value!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(expected)}$") as error:
+        resume_config(stored, {"iterations": 5, name: value})
+    one_line(error)
+
+
+def test_what_may_change_is_still_checked():
+    with pytest.raises(ValueError, match=f"^iterations {WHOLE} 0$"):
+        resume_config(Config(), {"iterations": 0})

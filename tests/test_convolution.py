@@ -1,0 +1,155 @@
+"""conv2d against explicit loops; what it shares with the other pairs is in test_layers.py."""
+
+import itertools
+import re
+
+import numpy
+import pytest
+from strict import strict
+
+from stn_scratch.backend import to_host
+from stn_scratch.gradcheck import adjoint_error, check_gradients
+from stn_scratch.layers import conv2d_backward, conv2d_forward
+
+# x, kh kw, F, stride, padding
+CASES = {
+    "plain": ((2, 6, 7, 3), (3, 2), 4, 1, 0),
+    "stride 2, a row and a column left over": ((2, 6, 7, 3), (3, 2), 4, 2, 0),
+    "stride 3, two rows left over": ((1, 7, 9, 2), (2, 3), 3, 3, 0),
+    "padding 1": ((2, 4, 5, 3), (3, 2), 2, 1, 1),
+    "padding 2, stride 2": ((2, 4, 7, 2), (2, 5), 3, 2, 2),
+    "padding 2, stride 3, left over": ((1, 5, 6, 3), (3, 2), 2, 3, 2),
+    "stride above the filter": ((2, 7, 8, 2), (1, 2), 3, 3, 0),
+    "1x1": ((2, 3, 4, 3), (1, 1), 5, 1, 0),
+    "1x1, stride 2": ((2, 3, 4, 3), (1, 1), 5, 2, 0),
+    "one channel": ((3, 5, 4, 1), (2, 3), 2, 1, 0),
+    "one filter": ((2, 5, 4, 3), (2, 3), 1, 1, 1),
+    "as large as the image": ((2, 3, 4, 2), (3, 4), 3, 1, 0),
+    "larger than the image, not than the padded one": ((2, 2, 3, 2), (4, 5), 3, 1, 1),
+}
+cases = pytest.mark.parametrize("case", CASES)
+
+
+def arguments(case, xp, dtype="float64"):
+    rng = numpy.random.default_rng(2)
+    x_shape, kernel, F, stride, padding = CASES[case]
+    args = [rng.normal(size=shape) for shape in (x_shape, (*kernel, x_shape[3], F), (F,))]
+    return [xp.asarray(a, dtype=dtype) for a in args], {"stride": stride, "padding": padding}
+
+
+def taps(x_shape, W_shape, stride, padding):
+    """h, w, i, j and the pixel row, column that the sum reads there, for all that lie inside the image."""
+    _, H, W, _ = x_shape
+    kh, kw, _, _ = W_shape
+    out = [(n + 2 * padding - k) // stride + 1 for n, k in ((H, kh), (W, kw))]
+    for h, w, i, j in itertools.product(*map(range, (*out, kh, kw))):
+        row, column = h * stride + i - padding, w * stride + j - padding
+        if 0 <= row < H and 0 <= column < W:
+            yield h, w, i, j, row, column
+
+
+def by_loops(x, W, b, dy_of, *, stride, padding):
+    """y, dx, dW, db by the sums of the docstrings; dy = dy_of(y)."""
+    x, W, b = map(to_host, (x, W, b))
+    B, H, W_x, C = x.shape
+    kh, kw, _, F = W.shape
+    y = numpy.zeros((B, (H + 2 * padding - kh) // stride + 1, (W_x + 2 * padding - kw) // stride + 1, F)) + b
+    places = list(itertools.product(range(B), taps(x.shape, W.shape, stride, padding), range(C), range(F)))
+    for n, (h, w, i, j, row, column), c, f in places:
+        y[n, h, w, f] += x[n, row, column, c] * W[i, j, c, f]
+    dy, dx, dW = dy_of(y), numpy.zeros(x.shape), numpy.zeros(W.shape)
+    for n, (h, w, i, j, row, column), c, f in places:
+        dx[n, row, column, c] += W[i, j, c, f] * dy[n, h, w, f]
+        dW[i, j, c, f] += x[n, row, column, c] * dy[n, h, w, f]
+    return y, dx, dW, sum(dy[n, h, w] for n, h, w in numpy.ndindex(dy.shape[:3]))
+
+
+@cases
+def test_by_loops(xp, case):
+    args, options = arguments(case, xp)
+    y, cache = conv2d_forward(*args, **options)
+    actual = y, *conv2d_backward(xp.asarray(numpy.cos(to_host(y))), cache)
+    for a, loops in zip(actual, by_loops(*args, numpy.cos, **options), strict=True):
+        numpy.testing.assert_allclose(to_host(a), loops, rtol=1e-12, atol=1e-12)
+
+
+@cases
+def test_gradients(xp, case):
+    args, options = arguments(case, xp)
+    assert check_gradients(conv2d_forward, conv2d_backward, args, entries=25, **options) <= 1e-7
+
+
+@cases
+@pytest.mark.parametrize("argument", [0, 1], ids=["x", "W"])
+def test_adjoint(xp, case, argument):
+    (x, W, b), options = arguments(case, xp)
+    assert adjoint_error(conv2d_forward, conv2d_backward, (x, W, 0 * b), argument=argument, **options) <= 1e-12
+
+
+@cases
+def test_without_dx(xp, case):
+    args, options = arguments(case, xp, "float32")
+    y, cache = conv2d_forward(*args, **options)
+    _, *expected = conv2d_backward(y, cache)
+    dx, *grads = conv2d_backward(y, cache, need_dx=False)
+    assert dx is None
+    for a, b in zip(grads, expected, strict=True):
+        assert a.dtype == "float32"
+        numpy.testing.assert_array_equal(to_host(a), to_host(b))
+
+
+def test_one_tap_by_hand(xp):
+    """A filter that is 1 at (i, j) = (0, 1) alone moves the picture one column to the left."""
+    x = xp.asarray(numpy.arange(12.0).reshape(1, 3, 4, 1))
+    W = xp.zeros((1, 2, 1, 1))
+    W[0, 1] = 1
+    y, _ = conv2d_forward(x, W, xp.asarray([0.5]))
+    assert to_host(y)[0, :, :, 0].tolist() == [[1.5, 2.5, 3.5], [5.5, 6.5, 7.5], [9.5, 10.5, 11.5]]
+
+
+@pytest.mark.parametrize("shapes, options, sentence", [
+    ([(2, 5, 6), (3, 2, 3, 4), (4,)], {}, "x must have shape (B, H, W, C), not (2, 5, 6)"),
+    ([(2, 5, 6, 3), (3, 2, 3), (4,)], {}, "W must have shape (kh, kw, C, F), not (3, 2, 3)"),
+    ([(2, 5, 6, 3), (3, 2, 2, 4), (4,)], {}, "W must have shape (kh, kw, C, F) with C = 3, not (3, 2, 2, 4)"),
+    ([(2, 5, 6, 3), (3, 2, 3, 4), (5,)], {}, "b must have shape (F) with F = 4, not (5,)"),
+    ([(2, 5, 6, 3), (6, 2, 3, 4), (4,)], {},
+     "W must not be larger than the padded image: the filter is 6x2, the image 5x6"),
+    ([(2, 5, 6, 3), (2, 9, 3, 4), (4,)], {"padding": 1},
+     "W must not be larger than the padded image: the filter is 2x9, the image 7x8"),
+    *[([(2, 5, 6, 3), (3, 2, 3, 4), (4,)], {"stride": stride},
+       f"stride must be a positive whole number, not {stride!r}") for stride in (0, -1, 1.0, "1", None, True)],
+    *[([(2, 5, 6, 3), (3, 2, 3, 4), (4,)], {"padding": padding},
+       f"padding must be a whole number, 0 or more, not {padding!r}") for padding in (-1, 1.0, "same", True)],
+])
+def test_sentences(xp, shapes, options, sentence):
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        conv2d_forward(*map(xp.zeros, shapes), **options)
+
+
+def test_numpy_integers_are_whole_numbers(xp):
+    (x, W, b), _ = arguments("plain", xp)
+    options = {"stride": numpy.int64(2), "padding": numpy.int64(1)}
+    expected = to_host(conv2d_forward(x, W, b, stride=2, padding=1)[0])
+    numpy.testing.assert_array_equal(to_host(conv2d_forward(x, W, b, **options)[0]), expected)
+
+
+@pytest.mark.parametrize("argument, sentence", [
+    (1, "W and x must be on the same device, not one on the host and one on the GPU"),
+    (2, "b and x must be on the same device, not one on the host and one on the GPU"),
+])
+def test_one_device(argument, sentence):
+    args, _ = arguments("plain", numpy)
+    args[argument] = strict.asarray(args[argument])
+    with pytest.raises(TypeError, match=f"^{re.escape(sentence)}$"):
+        conv2d_forward(*args)
+
+
+# y is (2, 4, 6, 4)
+@pytest.mark.parametrize("shape", [(2, 4, 6), (2, 4, 6, 3), (2, 6, 4, 4), (2, 3, 6, 4), (1, 4, 6, 4)])
+def test_backward_refuses_another_shape(xp, shape):
+    args, options = arguments("plain", xp)
+    y, cache = conv2d_forward(*args, **options)
+    assert y.shape == (2, 4, 6, 4)
+    for need_dx in (True, False):
+        with pytest.raises(ValueError, match="must have shape"):
+            conv2d_backward(xp.zeros(shape), cache, need_dx=need_dx)

@@ -1,0 +1,297 @@
+"""Runs: interrupted and taken up again, on the stand-in for a GPU, and stopped by what is not finite."""
+
+import errno
+import json
+import math
+import signal
+
+import numpy as np
+import pytest
+from strict import DeviceArray, strict
+
+from stn_scratch import backend
+from stn_scratch.data import load_digits
+from stn_scratch.parameters import leaves
+from stn_scratch.training import loop
+from stn_scratch.training.config import Config, load_config
+
+SMALL = {"parameters": 24_000, "digits": "embedded", "iterations": 8, "batch": 16, "checkpoint_every": 4, "threads": 2,
+         "validation": 0.1, "validate_every": 4, "log_every": 1, "shard": 8, "decay_every": 5}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def digits():
+    """240 training and 60 test digits: enough to train on, soon looked through."""
+    every = load_digits(source="embedded")
+    few = every._replace(train_images=every.train_images[:240], train_labels=every.train_labels[:240],
+                         test_images=every.test_images[:60], test_labels=every.test_labels[:60])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "load_digits", lambda *_, **__: few)
+        yield few
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, digits):
+    """The folder of a run that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    loop.start(Config(**SMALL), folder, progress=False)
+    return folder
+
+
+def at_step(patch, step, happens):
+    """After the training record of `step` is written, `happens()`."""
+    log = loop.log
+
+    def log_and(run, record):
+        log(run, record)
+        if record["step"] == step and "loss" in record:
+            happens()
+
+    patch.setattr(loop, "log", log_and)
+
+
+def ctrl_c():
+    signal.raise_signal(signal.SIGINT)
+
+
+def crash():
+    raise MemoryError("a crash")
+
+
+def checkpoint(folder):
+    with np.load(folder / loop.CHECKPOINT, allow_pickle=False) as members:
+        return dict(members)
+
+
+def same_checkpoints(folder, other):
+    a, b = checkpoint(folder), checkpoint(other)
+    for name in ("params", "velocity"):
+        np.testing.assert_array_equal(a[name], b[name], strict=True)
+    assert json.loads(str(a["state"])) == json.loads(str(b["state"]))
+
+
+def steps(folder, key):
+    return [record["step"] for record in loop.read_metrics(folder) if key in record]
+
+
+def timeless(folder):
+    return [{k: v for k, v in record.items() if k != "images_per_s"} for record in loop.read_metrics(folder)]
+
+
+# A whole run
+
+
+def test_a_run_leaves_its_records(whole):
+    assert steps(whole, "loss") == list(range(1, 9))
+    assert steps(whole, "validation_error") == [4, 8]
+    assert steps(whole, "test_error") == [8]
+    for record in loop.read_metrics(whole):
+        assert all(math.isfinite(value) for value in record.values())
+    rates = [record["rate"] for record in loop.read_metrics(whole) if "rate" in record]
+    assert rates == pytest.approx([0.01] * 4 + [0.001] * 4)
+    assert json.loads(str(checkpoint(whole)["state"]))["step"] == 8
+    assert load_config(whole / loop.CONFIG) == Config(**SMALL)
+    assert sorted(path.name for path in whole.iterdir()) == sorted([loop.CONFIG, loop.METRICS, loop.CHECKPOINT])
+
+
+def test_the_same_again_on_another_number_of_threads(whole, tmp_path):
+    run, error, images = loop.start(Config(**SMALL | {"threads": 1}), tmp_path, progress=False)
+    same_checkpoints(tmp_path, whole)
+    assert timeless(tmp_path) == timeless(whole)
+    assert images == 60 and error == loop.read_metrics(whole)[-1]["test_error"]
+    np.testing.assert_array_equal(run.params.flat, checkpoint(whole)["params"])
+
+
+# Interrupted
+
+
+@pytest.mark.parametrize(("happens", "step", "error", "saved"), [
+    (ctrl_c, 3, loop.Interrupted, 3), (ctrl_c, 4, loop.Interrupted, 4), (ctrl_c, 7, loop.Interrupted, 7),
+    (crash, 6, MemoryError, 4), (crash, 5, MemoryError, 4)])
+def test_a_resumed_run_is_the_run_never_interrupted(whole, tmp_path, monkeypatch, happens, step, error, saved):
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        at_step(patch, step, happens)
+        with pytest.raises(error) as stop:
+            loop.start(Config(**SMALL), tmp_path, progress=False)
+    if error is loop.Interrupted:
+        assert str(stop.value) == f"stopped after step {step} of 8, saved in {tmp_path}"
+    assert signal.getsignal(signal.SIGINT) is before
+    assert json.loads(str(checkpoint(tmp_path)["state"]))["step"] == saved
+    loop.start(Config(**SMALL), tmp_path, resume=True, progress=False)
+    same_checkpoints(tmp_path, whole)
+    assert [r for r in timeless(tmp_path) if "loss" not in r] == [r for r in timeless(whole) if "loss" not in r]
+    assert steps(tmp_path, "loss") == steps(whole, "loss")
+    assert [r["loss"] for r in timeless(tmp_path) if "loss" in r] == [r["loss"] for r in timeless(whole) if "loss" in r]
+
+
+def test_ctrl_c_in_the_last_step_lets_the_run_end(whole, tmp_path, monkeypatch):
+    at_step(monkeypatch, 8, ctrl_c)
+    loop.start(Config(**SMALL), tmp_path, progress=False)
+    same_checkpoints(tmp_path, whole)
+
+
+def test_ctrl_c_twice_breaks_and_keeps_the_last_checkpoint(whole, tmp_path, monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        at_step(patch, 6, lambda: (ctrl_c(), ctrl_c()))
+        with pytest.raises(KeyboardInterrupt):
+            loop.start(Config(**SMALL), tmp_path, progress=False)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert json.loads(str(checkpoint(tmp_path)["state"]))["step"] == 4
+    loop.start(Config(**SMALL), tmp_path, resume=True, progress=False)
+    same_checkpoints(tmp_path, whole)
+
+
+def copy_run(folder, to):
+    for path in folder.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+
+
+def test_a_half_written_record_does_not_stop_a_resumed_run(whole, tmp_path):
+    copy_run(whole, tmp_path)
+    metrics = tmp_path / loop.METRICS
+    metrics.write_text(metrics.read_text()[:-30])
+    loop.start(Config(**SMALL), tmp_path, resume=True, progress=False)
+    assert steps(tmp_path, "loss") == steps(whole, "loss")
+
+
+def test_resuming_a_finished_run_repeats_nothing(whole, tmp_path):
+    copy_run(whole, tmp_path)
+    loop.start(Config(**SMALL), tmp_path, resume=True, progress=False)
+    assert loop.read_metrics(tmp_path) == loop.read_metrics(whole)
+    same_checkpoints(tmp_path, whole)
+
+
+def test_fewer_iterations_than_are_done_is_a_sentence(whole, tmp_path):
+    copy_run(whole, tmp_path)
+    with pytest.raises(ValueError, match="iterations") as error:
+        loop.start(Config(**SMALL | {"iterations": 3}), tmp_path, resume=True, progress=False)
+    assert "islice" not in str(error.value) and "8" in str(error.value) and "\n" not in str(error.value)
+    assert load_config(tmp_path / loop.CONFIG).iterations == 8
+    assert loop.read_metrics(tmp_path) == loop.read_metrics(whole)
+
+
+def test_resuming_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="^there is no checkpoint .*checkpoint.npz$"):
+        loop.start(Config(**SMALL), tmp_path / "new", resume=True, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+# A folder that cannot be used
+
+
+def test_a_file_stands_where_the_folder_should_be(tmp_path):
+    (tmp_path / "run").write_text("in the way")
+    with pytest.raises(OSError, match="^cannot write into the run folder .*run: File exists$"):
+        loop.start(Config(**SMALL), tmp_path / "run", progress=False)
+    assert (tmp_path / "run").read_text() == "in the way"
+
+
+def test_no_permission(tmp_path, monkeypatch):
+    def denied(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", denied)
+    with pytest.raises(OSError, match="^cannot write into the run folder .*run: Permission denied$"):
+        loop.start(Config(**SMALL), tmp_path / "run", progress=False)
+
+
+# The stand-in for a GPU
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.setattr(backend, "_cupy", lambda: strict)
+
+
+@pytest.mark.parametrize(("model", "parameters"), [("st-cnn", 24_000), ("cnn", 24_000), ("st-fcn", 60_000)])
+def test_the_gpu_path_learns_the_same(tmp_path, gpu, model, parameters):
+    short = SMALL | {"model": model, "parameters": parameters, "iterations": 3, "checkpoint_every": 2}
+    runs = {device: loop.start(Config(**short | {"device": device}), tmp_path / device, progress=False)
+            for device in ("cpu", "gpu")}
+    assert type(runs["gpu"][0].params.flat) is DeviceArray and type(runs["cpu"][0].params.flat) is np.ndarray
+    cpu, gpu = (checkpoint(tmp_path / device) for device in ("cpu", "gpu"))
+    np.testing.assert_allclose(gpu["params"], cpu["params"], rtol=0, atol=1e-5)
+    for a, b in zip(*(loop.read_metrics(tmp_path / device) for device in ("cpu", "gpu")), strict=True):
+        assert a.get("loss") == pytest.approx(b.get("loss"), abs=1e-5)
+
+
+def test_a_cpu_run_goes_on_on_a_gpu(whole, tmp_path, monkeypatch, gpu):
+    with monkeypatch.context() as patch:
+        at_step(patch, 5, ctrl_c)
+        with pytest.raises(loop.Interrupted):
+            loop.start(Config(**SMALL), tmp_path, progress=False)
+    run, _, _ = loop.start(Config(**SMALL | {"device": "gpu"}), tmp_path, resume=True, progress=False)
+    np.testing.assert_allclose(run.params.flat.get(), checkpoint(whole)["params"], rtol=0, atol=1e-5)
+
+
+# Not finite
+
+
+def poison(patch, name, value=np.nan):
+    """Let `prepare` put one bad number into the parameter array `name`, "layer/W"."""
+    prepare = loop.prepare
+
+    def poisoned(config, folder):
+        run, source = prepare(config, folder)
+        {"/".join(path): a for path, a in leaves(run.params)}[name][..., 0] = value
+        return run, source
+
+    patch.setattr(loop, "prepare", poisoned)
+
+
+@pytest.mark.parametrize("layer", [
+    "0 SpatialTransformer/localisation/hidden/1 Conv2D", "0 SpatialTransformer/localisation/regression", "2 Conv2D",
+    "9 Dense"])
+@pytest.mark.parametrize("name", ["W", "b"])
+def test_a_poisoned_parameter_is_found(tmp_path, monkeypatch, layer, name):
+    poison(monkeypatch, f"{layer}/{name}")
+    with pytest.raises(loop.NotFinite) as error:
+        loop.start(Config(**SMALL), tmp_path, progress=False)
+    text = str(error.value)
+    assert text.startswith("step 1: ") and "there is no checkpoint yet" in text and "\n" not in text
+    assert f"layer {layer} " in text
+    assert not (tmp_path / loop.CHECKPOINT).exists()
+
+
+def test_the_last_good_checkpoint_is_named_and_kept(whole, tmp_path, monkeypatch):
+    copy_run(whole, tmp_path)
+    good = (tmp_path / loop.CHECKPOINT).read_bytes()
+    monkeypatch.setattr(loop, "load_checkpoint", lambda path, *values: (4, checkpoint_state(path)))
+    poison(monkeypatch, "9 Dense/W")
+    with pytest.raises(loop.NotFinite, match="^step 5: the loss is nan and the gradient of layer 9 Dense") as error:
+        loop.start(Config(**SMALL), tmp_path, resume=True, progress=False)
+    assert f"the last good checkpoint is {tmp_path / loop.CHECKPOINT}" in str(error.value)
+    assert (tmp_path / loop.CHECKPOINT).read_bytes() == good
+
+
+def checkpoint_state(path):
+    return json.loads(str(checkpoint(path.parent)["state"]))["generator"]
+
+
+@pytest.mark.parametrize("lr", [1e30, 1e39])
+def test_a_run_that_blows_up_stops_with_its_checkpoint_finite(tmp_path, lr):
+    """No warnings either: the sentence says it all (pytest turns them into errors)."""
+    with pytest.raises(loop.NotFinite, match=r"^step \d: the loss is .* layer \d .* A smaller --lr"):
+        loop.start(Config(**SMALL | {"lr": lr, "checkpoint_every": 1}), tmp_path, progress=False)
+    if (tmp_path / loop.CHECKPOINT).exists():
+        assert np.isfinite(checkpoint(tmp_path)["params"]).all()
+
+
+def test_an_interrupted_gpu_run_saves_nothing_that_is_not_finite(tmp_path, monkeypatch, gpu):
+    """Between two records nobody looks at a GPU's values, but a checkpoint must not be written unseen."""
+    poison(monkeypatch, "9 Dense/W")
+    read = loop.batches.training_batches
+
+    def interrupting(*arguments, **options):
+        for number, batch in enumerate(read(*arguments, **options), start=1):
+            if number == 3:
+                ctrl_c()
+            yield batch
+
+    monkeypatch.setattr(loop.batches, "training_batches", interrupting)
+    rare = SMALL | {"device": "gpu", "log_every": 100, "checkpoint_every": 100, "validate_every": 100}
+    with pytest.raises(loop.NotFinite, match="^step 3: the loss is nan"):
+        loop.start(Config(**rare), tmp_path, progress=False)
+    assert not (tmp_path / loop.CHECKPOINT).exists()

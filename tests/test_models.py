@@ -1,0 +1,177 @@
+"""The paper's networks: sizes, parameter counts, starts, and predict."""
+
+import functools
+import re
+
+import numpy
+import pytest
+
+from stn_scratch import models
+from stn_scratch.backend import host_generator, to_host
+from stn_scratch.grids import TRANSFORMATIONS
+from stn_scratch.models import MODELS, build_model, count_parameters, make_network, predict
+from stn_scratch.network import AvgPool, SpatialTransformer
+from stn_scratch.parameters import leaves, unpack
+
+TRANSFORMERS = [name for name in MODELS if name.startswith("st-")]
+SIDES = 28, 42, 60
+SMALL = (26, 29, 2)  # asymmetric, and large enough for every network
+
+
+@functools.cache
+def count(name, side, budget):
+    return count_parameters(build_model(name, in_shape=(side, side, 1), parameters=budget)[1])
+
+
+def small(name, *, transform="affine", seed=0, in_shape=SMALL, width=3, **options):
+    network = make_network(name, in_shape=in_shape, width=width, transform=transform, **options)
+    return network, network.init(host_generator(seed), in_shape)[0]
+
+
+# The localisation network of st-fcn alone holds 118k parameters at 60 pixels: 60,000 is out of its reach.
+@pytest.mark.parametrize("budget, tolerance, apart", [(400_000, 0.01, 0.01), (60_000, 0.03, 0.035)])
+@pytest.mark.parametrize("side", SIDES)
+def test_equal_parameter_counts(side, budget, tolerance, apart):
+    counts = [count(name, side, budget) for name in MODELS if (name, side, budget) != ("st-fcn", 60, 60_000)]
+    assert all(abs(n - budget) <= tolerance * budget for n in counts)
+    assert max(counts) - min(counts) <= apart * budget
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+@pytest.mark.parametrize("side", SIDES)
+def test_a_transformation_adds_only_its_regression(name, side):
+    units = 32 if name == "st-fcn" else 20
+    counts = {transform: count_parameters(small(name, transform=transform, in_shape=(side, side, 1))[1])
+              for transform in TRANSFORMATIONS}
+    for transform, n in counts.items():
+        assert n - counts["affine"] == (units + 1) * (len(TRANSFORMATIONS[transform].identity) - 6)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMATIONS)
+def test_every_transformation_meets_the_budget(transform):
+    _, params = build_model("st-fcn", in_shape=(28, 28, 1), transform=transform)
+    assert abs(count_parameters(params) - 400_000) <= 4_000
+
+
+@pytest.mark.parametrize("name, counts", [("st-fcn", (27_430, 58_790, 117_542)), ("st-cnn", (11_086, 20_686, 43_086))])
+def test_localisation_networks(name, counts):
+    """By hand. st-fcn: (s^2 + 1) 32 + 2 * 33 * 32 + 33 * 6; st-cnn: 26 * 20 + 501 * 20 + (20 k^2 + 1) 20 + 21 * 6 for
+    k = 1, 5, 9 pixels after the second convolution."""
+    for side, expected in zip(SIDES, counts, strict=True):
+        _, params = small(name, in_shape=(side, side, 1))
+        assert params["0 SpatialTransformer"].flat.size == expected
+
+
+def test_the_search_for_a_width_builds_nothing_huge(monkeypatch):
+    """All the networks tried on the way together hold at most 3 times the budget."""
+    drawn = []
+
+    class Counter:
+        def normal(self, scale, size):
+            drawn.append(int(numpy.prod(size)))
+            return numpy.broadcast_to(0.5, size)
+
+    monkeypatch.setattr(models, "host_generator", lambda seed: Counter())
+    build_model("cnn", in_shape=(28, 28, 1), parameters=60_000)
+    assert sum(drawn) <= 3 * 60_000
+
+
+def shapes(network, shape):
+    """The output shape of each layer, by the layer's name."""
+    found = {}
+    for name, net in network.networks.items():
+        _, shape = net.init(host_generator(0), shape)
+        found[name] = tuple(shape)
+    return found
+
+
+def test_the_papers_st_cnn_fits_together():
+    """42 pixels, pooled to 21, 9x9 convolution 13, pooled to 7, 7x7 convolution 1."""
+    network = make_network("st-cnn", in_shape=(42, 42, 1), width=5)
+    assert shapes(network, (42, 42, 1)) == {
+        "0 SpatialTransformer": (42, 42, 1), "1 AvgPool": (21, 21, 1), "2 Conv2D": (13, 13, 5), "3 MaxPool": (7, 7, 5),
+        "4 ReLU": (7, 7, 5), "5 Conv2D": (1, 1, 5), "6 MaxPool": (1, 1, 5), "7 ReLU": (1, 1, 5), "8 Flatten": (5,),
+        "9 Dense": (10,)}
+    assert shapes(network.networks["0 SpatialTransformer"].localisation, (42, 42, 1)) == {
+        "0 AvgPool": (21, 21, 1), "1 Conv2D": (17, 17, 20), "2 MaxPool": (9, 9, 20), "3 ReLU": (9, 9, 20),
+        "4 Conv2D": (5, 5, 20), "5 ReLU": (5, 5, 20), "6 Flatten": (500,), "7 Dense": (20,), "8 ReLU": (20,)}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_three_weight_layers_and_logits(name):
+    network, params = small(name, width=4)
+    classifier = [net for net in params if net != "0 SpatialTransformer" and len(params[net])]
+    assert len(classifier) == 3
+    logits, _ = network.forward(params, numpy.ones((2, *SMALL)))
+    assert logits.shape == (2, 10)
+    assert make_network(name, in_shape=SMALL, width=4, classes=7).init(host_generator(0), SMALL)[1] == (7,)
+
+
+@pytest.mark.parametrize("side, downsample, pools", [(41, None, 0), (42, None, 1), (42, 1, 0), (41, 2, 1)])
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_downsampling_after_the_transformer(name, side, downsample, pools):
+    network = make_network(name, in_shape=(side, side + 3, 1), width=2, downsample=downsample)
+    assert [net for net in network.networks.values() if isinstance(net, AvgPool)] == [AvgPool(2, ceil=True)] * pools
+
+
+@pytest.mark.parametrize("transform", TRANSFORMATIONS)
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_starts_as_the_identity(xp, name, transform):
+    network, params = small(name, transform=transform, lattice="central")
+    regression = params["0 SpatialTransformer"]["localisation"]["regression"]
+    assert not regression["W"].any() and regression["b"].tolist() == list(TRANSFORMATIONS[transform].identity)
+    transformer = network.networks["0 SpatialTransformer"]
+    assert isinstance(transformer, SpatialTransformer) and transformer.lattice == "central"
+    x = numpy.random.default_rng(1).normal(size=(2, *SMALL))
+    params = unpack(xp.asarray(params.flat), params)
+    V, _ = transformer.forward(params["0 SpatialTransformer"], xp.asarray(x))
+    numpy.testing.assert_allclose(to_host(V), x, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["fcn", "st-fcn"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_seed_gives_the_same_network(name, dtype):
+    options = {"in_shape": (7, 9, 2), "parameters": 8_000, "dtype": dtype}
+    first, again, other = (build_model(name, seed=seed, **options)[1] for seed in (3, 3, 4))
+    assert all(a.dtype == dtype for _, a in leaves(first)) and first.flat.dtype == dtype
+    assert [path for path, _ in leaves(first)] == [path for path, _ in leaves(again)]
+    numpy.testing.assert_array_equal(first.flat, again.flat)
+    assert first.flat.shape == other.flat.shape and (first.flat != other.flat).mean() > 0.9
+
+
+def test_float32_by_default_and_as_views():
+    _, params = build_model("fcn", in_shape=(7, 9, 2), parameters=2_000)
+    params.flat[...] = 0
+    assert params.flat.dtype == "float32" and not any(a.any() for _, a in leaves(params))
+
+
+@pytest.mark.parametrize("name, options, sentence", [
+    ("cn", {}, "name must be one of 'fcn', 'cnn', 'st-fcn', 'st-cnn', not 'cn'"),
+    (None, {}, "name must be one of "),
+    ("st-fcn", {"transform": "afine"}, "transform must be one of 'affine', "),
+    ("fcn", {"dtype": "float16"}, "dtype must be one of 'float32', 'float64', not 'float16'"),
+    ("fcn", {"in_shape": (28, 28)}, "in_shape must be (H, W, C), not (28, 28)"),
+    ("fcn", {"in_shape": (2, 28, 28, 1)}, "in_shape must be (H, W, C), not (2, 28, 28, 1)"),
+    ("fcn", {"in_shape": 28}, "in_shape must be (H, W, C), not 28"),
+    ("fcn", {"in_shape": (0, 28, 1)}, "in_shape must be 3 positive whole numbers, not (0, 28, 1)"),
+    ("st-fcn", {"in_shape": (28, 28, 0)}, "in_shape must be 3 positive whole numbers, not (28, 28, 0)"),
+    ("fcn", {"classes": 0}, "classes must be a positive whole number, not 0"),
+    ("fcn", {"parameters": 4e5}, "parameters must be a positive whole number, not 400000.0"),
+    ("cnn", {"in_shape": (28, 8, 1)}, "Conv2D with 9x9 filters does not fit an image of 28x8"),
+    ("st-cnn", {"in_shape": (28, 22, 1)}, "Conv2D with 5x5 filters does not fit an image of 5x4"),
+])
+def test_refused(name, options, sentence):
+    with pytest.raises((ValueError, TypeError), match=f"^{re.escape(sentence)}"):
+        build_model(name, **{"in_shape": (28, 28, 1), **options})
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 7, 8, 256])
+def test_predict(xp, batch):
+    network, params = small("st-fcn", in_shape=(5, 7, 2), width=6)
+    params = unpack(xp.asarray(params.flat), params)
+    x = xp.asarray(numpy.random.default_rng(2).normal(size=(7, 5, 7, 2)))
+    expected = to_host(network.forward(params, x)[0]).argmax(axis=1)
+    assert len(set(expected.tolist())) > 1
+    numpy.testing.assert_array_equal(to_host(predict(network, params, x, batch=batch)), expected)
+    none = predict(network, params, x[:0], batch=batch)
+    assert none.shape == (0,) and none.dtype.kind == "i"
