@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from stn_scratch.network import AvgPool, Conv2D, Dense, Flatten, MaxPool, ReLU, SpatialTransformer
+from stn_scratch.network import AvgPool, Conv2D, Dense, Flatten, MaxPool, ReLU
+from stn_scratch.transformer import SpatialTransformer
 
 
 class Transformer(nn.Module):

@@ -44,8 +44,8 @@ from stn_scratch.network import (
     Parallel,
     ReLU,
     Sequential,
-    SpatialTransformer,
 )
 from stn_scratch.optimiser import SGD
 from stn_scratch.sampling import sample_backward, sample_forward
 from stn_scratch.training.step import train_step
+from stn_scratch.transformer import SpatialTransformer

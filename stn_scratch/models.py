@@ -6,8 +6,9 @@ free: `build_model` chooses it so that all networks of a comparison hold the sam
 
 from stn_scratch.backend import get_array_module, host_generator
 from stn_scratch.grids import TRANSFORMATIONS
-from stn_scratch.network import AvgPool, Conv2D, Dense, Flatten, MaxPool, ReLU, Sequential, SpatialTransformer
+from stn_scratch.network import AvgPool, Conv2D, Dense, Flatten, MaxPool, ReLU, Sequential
 from stn_scratch.parameters import unpack
+from stn_scratch.transformer import SpatialTransformer
 from stn_scratch.validate import check_choice, check_size, check_whole
 
 

@@ -8,16 +8,12 @@ So a network can be used twice in one step, or by several threads on parts of a 
 `rng` is a NumPy generator: a seed gives the same parameters on every device. `need_dx=False` leaves out dx.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple
 
 from stn_scratch import layers
 from stn_scratch.backend import get_array_module
-from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.parameters import pack
-from stn_scratch.sampling import sample_backward, sample_forward
-from stn_scratch.validate import check_choice, check_size
 
 
 def _he_normal(rng, shape, inputs):
@@ -25,7 +21,8 @@ def _he_normal(rng, shape, inputs):
     return rng.normal(scale=(2 / inputs) ** 0.5, size=shape)
 
 
-def _image_shape(network, in_shape):
+def image_shape(network, in_shape):
+    """in_shape, if it is that of an image (H, W, C). Raises ValueError, naming the network, if it is not."""
     if len(in_shape) != 3:
         raise ValueError(f"{type(network).__name__} takes images (H, W, C); its input here is {in_shape}")
     return in_shape
@@ -65,7 +62,7 @@ class Conv2D:
     padding: int = 0
 
     def init(self, rng, in_shape):
-        H, W, C = _image_shape(self, in_shape)
+        H, W, C = image_shape(self, in_shape)
         out = [(n + 2 * self.padding - self.size) // self.stride + 1 for n in (H, W)]
         if min(out) < 1:
             raise ValueError(f"Conv2D with {self.size}x{self.size} filters does not fit an image of {H}x{W}")
@@ -86,7 +83,7 @@ class _Pool:
     ceil: bool = False
 
     def init(self, rng, in_shape):
-        H, W, C = _image_shape(self, in_shape)
+        H, W, C = image_shape(self, in_shape)
         up = self.size - 1 if self.ceil else 0
         out = [(n + up) // self.size for n in (H, W)]
         if min(out) < 1:
@@ -196,76 +193,3 @@ class Parallel:
             if need_dx:
                 dx = dx_part if dx is None else dx + dx_part
         return dx, grads
-
-
-@dataclass(frozen=True)
-class SpatialTransformer:
-    """The paper's module (Sec. 3): localisation network -> grid -> sampler. U (B, H, W, C) -> V (B, H', W', C).
-
-    localisation  a network (B, H, W, C) -> (B, D). The final regression layer D -> theta is added here, with zero
-                  weights and the identity as its bias, so that every transformer starts as the identity
-    transform     a name of `TRANSFORMATIONS`: "affine", "attention", "translation", "rotation", "similarity"
-    size          (H', W') of the output; None: as the input
-    kernel, padding, align_corners, lattice   as in `sample_forward`
-    """
-
-    localisation: object
-    transform: str = "affine"
-    size: tuple | None = None
-    kernel: str = "bilinear"
-    padding: str = "zeros"
-    align_corners: bool = True
-    lattice: str = "right"
-    regression: Dense = field(init=False)
-
-    def __post_init__(self):
-        check_choice("transform", self.transform, TRANSFORMATIONS)
-        if self.size is not None:
-            check_size("size", self.size)
-        identity = TRANSFORMATIONS[self.transform].identity
-        object.__setattr__(self, "regression", Dense(len(identity), bias=identity))
-
-    def init(self, rng, in_shape):
-        H, W, C = _image_shape(self, in_shape)
-        hidden, hidden_shape = self.localisation.init(rng, in_shape)
-        regression, _ = self.regression.init(rng, hidden_shape)
-        return pack({"localisation": {"hidden": hidden, "regression": regression}}), (*(self.size or (H, W)), C)
-
-    def forward(self, params, U):
-        hidden, cache_hidden = self.localisation.forward(params["localisation"]["hidden"], U)
-        theta, cache_theta = self.regression.forward(params["localisation"]["regression"], hidden)
-        grid, cache_grid = TRANSFORMATIONS[self.transform].forward(
-            theta, size=self.size or U.shape[1:3], align_corners=self.align_corners)
-        V, cache_V = sample_forward(U, grid, kernel=self.kernel, padding=self.padding,
-                                    align_corners=self.align_corners, lattice=self.lattice)
-        return V, (cache_hidden, cache_theta, cache_grid, cache_V, grid)
-
-    def backward(self, dV, cache, *, need_dx=True):
-        cache_hidden, cache_theta, cache_grid, cache_V, _ = cache
-        dU, dgrid = sample_backward(dV, cache_V, need_dU=need_dx)
-        dtheta = TRANSFORMATIONS[self.transform].backward(dgrid, cache_grid)
-        dhidden, d_regression = self.regression.backward(dtheta, cache_theta)
-        dU_localisation, d_hidden = self.localisation.backward(dhidden, cache_hidden, need_dx=need_dx)
-        # the two paths from the loss to U, through the sampled pixels and through theta, meet here: they add
-        dU = dU + dU_localisation if need_dx else None
-        return dU, {"localisation": {"hidden": d_hidden, "regression": d_regression}}
-
-
-class Look(NamedTuple):
-    """What one spatial transformer saw and did."""
-
-    U: object  # (B, H, W, C) its input
-    grid: object  # (B, 2, H', W') where it sampled
-    V: object  # (B, H', W', C) its output
-    align_corners: bool
-
-
-def looks(network, params, x):
-    """The logits of a Sequential and a `Look` for each spatial transformer in it, in their order."""
-    seen = []
-    for name, net in network.networks.items():
-        U = x
-        x, cache = net.forward(params[name], U)
-        if isinstance(net, SpatialTransformer):
-            seen.append(Look(U, cache[-1], x, net.align_corners))
-    return x, seen

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy
 
-from stn_scratch import network, paper
+from stn_scratch import network, paper, transformer
 from stn_scratch.backend import to_host
 from stn_scratch.gradcheck import adjoint_error, check_gradients
 from stn_scratch.grids import affine
@@ -195,7 +195,7 @@ def affine_grid(xp, align_corners=True, size=(4, 7)):
 
 def two_paths(xp):
     """The loss reaches the input of a transformer through the pixels and through theta."""
-    net = network.SpatialTransformer(network.Sequential(network.Flatten(), network.Dense(2)), size=(4, 6))
+    net = transformer.SpatialTransformer(network.Sequential(network.Flatten(), network.Dense(2)), size=(4, 6))
     rng = numpy.random.default_rng(7)
     U = rng.normal(size=(2, 5, 7, 3))
     params, _ = net.init(rng, U.shape[1:])

@@ -109,6 +109,7 @@ LEVELS = [
     {"validate", "coordinates", "parameters", "cuda"},
     {"paper", "layers", "grids", "sampling", "optimiser", "gradcheck"},
     {"network"},
+    {"transformer"},
     {"models"},
     {"data", "training"},
     {"experiments", "reading"},

@@ -1,9 +1,12 @@
 """Checkpoints: everything comes back, and nothing that is damaged or foreign is taken, or takes a good one's place."""
 
 import errno
+import gc
 import json
 import os
 import pickle
+import resource
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -207,31 +210,42 @@ def test_another_model(path, net, words):
 # A write that fails
 
 
-def full_disk(*_, **__):
-    raise OSError(errno.ENOSPC, "No space left on device")
+@contextmanager
+def a_small_disk():
+    """A write beyond 600 bytes of a file fails, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def half_written(file, **_):
-    file.write(b"PK\x03\x04 half")
-    full_disk()
+@contextmanager
+def no_renaming():
+    def refuse(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.replace", refuse)
+        yield
 
 
-@pytest.mark.parametrize("what, fails", [("os.replace", full_disk), ("numpy.savez", half_written)])
-def test_a_failed_write_leaves_the_good_file(path, saved, monkeypatch, what, fails):
-    with monkeypatch.context() as patch:
-        patch.setattr(what, fails)
-        with pytest.raises(OSError, match="^cannot write .*checkpoint.npz: No space left on device$") as error:
-            save_checkpoint(path, parameters(4), SGD(0.1), step=8, generator_state=GENERATOR)
-        assert "\n" not in str(error.value)
-    is_the_saved_one(path, saved)
-    # and the next write is none the worse for what the failed one left
-    save_checkpoint(path, *saved, step=7, generator_state=GENERATOR)
+@pytest.mark.parametrize("mishap, reason", [(a_small_disk, "File too large"), (no_renaming, "Input/output error")])
+def test_a_failed_write_leaves_the_good_file(path, saved, mishap, reason):
+    with mishap(), pytest.raises(OSError, match=f"^cannot write .*checkpoint.npz: {reason}$") as error:
+        save_checkpoint(path, parameters(4), SGD(0.1), step=8, generator_state=GENERATOR)
+    assert "\n" not in str(error.value)
+    gc.collect()  # what the half-written file left behind must not warn either
     is_the_saved_one(path, saved)
     assert os.listdir(path.parent) == [path.name]
 
 
 def test_an_old_part_file_is_never_read(path, saved):
-    (path.parent / "checkpoint.part").write_bytes(b"left by a run that was killed")
+    for name in ("checkpoint.part", "checkpoint.npz.part"):
+        (path.parent / name).write_bytes(b"left by a run that was killed")
+    is_the_saved_one(path, saved)
+    save_checkpoint(path, *saved, step=7, generator_state=GENERATOR)
     is_the_saved_one(path, saved)
     path.unlink()
     refused(path, FileNotFoundError, "there is no checkpoint")

@@ -2,6 +2,8 @@
 
 import json
 import re
+import resource
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 
 import pytest
@@ -20,6 +22,17 @@ def one_line(error):
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "config.json"
+
+
+@contextmanager
+def a_small_disk():
+    """A write beyond 100 bytes of a file fails, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(("name", "value", "words"), [
@@ -101,19 +114,13 @@ def test_damaged_file(path, content):
     assert str(path) in one_line(error)
 
 
-def test_a_failed_write_leaves_the_good_file(path, monkeypatch):
+def test_a_failed_write_leaves_the_good_file(path):
     save_config(path, Config(seed=5))
-
-    def half_written(self, text, *_, **__):
-        with open(self, "w") as file:
-            file.write(text[:20])
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pathlib.Path.write_text", half_written)
-        with pytest.raises(OSError, match="No space left on device"):
-            save_config(path, Config(seed=6))
+    with a_small_disk(), pytest.raises(OSError, match="File too large") as error:
+        save_config(path, Config(seed=6))
+    assert str(path) in one_line(error)
     assert load_config(path) == Config(seed=5)
+    assert [file.name for file in path.parent.iterdir()] == ["config.json"]
 
 
 # Resumed runs

@@ -10,8 +10,9 @@ from stn_scratch import models
 from stn_scratch.backend import host_generator, to_host
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.models import MODELS, build_model, count_parameters, make_network, predict
-from stn_scratch.network import AvgPool, SpatialTransformer
+from stn_scratch.network import AvgPool
 from stn_scratch.parameters import leaves, unpack
+from stn_scratch.transformer import SpatialTransformer
 
 TRANSFORMERS = [name for name in MODELS if name.startswith("st-")]
 SIDES = 28, 42, 60

@@ -9,7 +9,7 @@ import numpy
 import pytest
 from strict import strict
 
-from stn_scratch import network
+from stn_scratch import transformer
 from stn_scratch.coordinates import axis_points, pixels_per_unit, to_pixels
 from stn_scratch.grids import TRANSFORMATIONS, affine
 from stn_scratch.sampling import kernels, padding, sampler
@@ -54,7 +54,7 @@ def x_and_y_swapped(patch):
         dU, dgrid = backward(dV, cache, **options)
         return dU, dgrid[:, ::-1]
 
-    for module in (sampler, network):
+    for module in (sampler, transformer):
         patch.setattr(module, "sample_forward", lambda U, grid, **options: forward(U, grid[:, ::-1], **options))
         patch.setattr(module, "sample_backward", swapped_backward)
 
@@ -199,23 +199,23 @@ def rows_of_dtheta_swapped(patch):
 
 @mutant("two paths", deceived="identity; paper; gradients; adjoint")
 def path_through_theta_lost(patch):
-    backward = network.SpatialTransformer.backward
+    backward = transformer.SpatialTransformer.backward
 
     def lost(self, dV, cache, **options):
         return sampler.sample_backward(dV, cache[3])[0], backward(self, dV, cache, **options)[1]
 
-    patch.setattr(network.SpatialTransformer, "backward", lost)
+    patch.setattr(transformer.SpatialTransformer, "backward", lost)
 
 
 @mutant("two paths", deceived="identity; paper; gradients; adjoint")
 def path_through_the_pixels_lost(patch):
-    backward = network.SpatialTransformer.backward
+    backward = transformer.SpatialTransformer.backward
 
     def lost(self, dV, cache, **options):
         dU, grads = backward(self, dV, cache, **options)
         return dU - sampler.sample_backward(dV, cache[3])[0], grads
 
-    patch.setattr(network.SpatialTransformer, "backward", lost)
+    patch.setattr(transformer.SpatialTransformer, "backward", lost)
 
 
 # The tests.

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy
 import pytest
+from small_networks import as_pair, localisation, same, same_tree, start
 
 from stn_scratch.backend import to_host
 from stn_scratch.gradcheck import check_gradients
@@ -18,16 +19,9 @@ from stn_scratch.network import (
     Parallel,
     ReLU,
     Sequential,
-    SpatialTransformer,
-    looks,
 )
-from stn_scratch.parameters import leaves, pack, unpack
-from stn_scratch.sampling import sample_backward
-
-
-def localisation(units=4):
-    return Sequential(AvgPool(2, ceil=True), Flatten(), Dense(units), ReLU())
-
+from stn_scratch.parameters import leaves
+from stn_scratch.transformer import SpatialTransformer
 
 IMAGE = (5, 7, 2)
 # name -> network, shape of one input, shape of one output
@@ -58,39 +52,6 @@ NETWORKS = {
                  SpatialTransformer(localisation(), "translation", size=(3, 4))), IMAGE, (3, 4, 4)),
 }
 every_network = pytest.mark.parametrize("name", NETWORKS)
-
-
-def start(network, in_shape, xp, *, batch=2, noise=0.0, dtype="float64"):
-    """Parameters on the device and a batch. noise moves the parameters, and with them every sample off the lattice."""
-    rng = numpy.random.default_rng(3)
-    params, _ = network.init(rng, in_shape)
-    x = xp.asarray(rng.normal(size=(batch, *in_shape)), dtype=dtype)
-    flat = numpy.zeros(0) if params.flat is None else params.flat
-    return unpack(xp.asarray(flat + noise * rng.normal(size=flat.shape), dtype=dtype), params), x
-
-
-def as_pair(network, params):
-    """The network as a forward/backward pair of (x, flat)."""
-
-    def forward(x, flat):
-        return network.forward(unpack(flat, params), x)
-
-    def backward(dy, cache):
-        dx, grads = network.backward(dy, cache)
-        return dx, pack(grads).flat if params.flat.size else params.flat
-
-    return forward, backward
-
-
-def same(a, b):
-    """Equal but for the order of sums: on a GPU the sampler's scatter adds in any order."""
-    numpy.testing.assert_allclose(to_host(a), to_host(b), rtol=1e-12, atol=1e-12)
-
-
-def same_tree(a, b):
-    for (path_a, leaf_a), (path_b, leaf_b) in zip(leaves(a), leaves(b), strict=True):
-        assert path_a == path_b
-        same(leaf_a, leaf_b)
 
 
 @every_network
@@ -183,63 +144,6 @@ def test_parallel_concatenates_and_adds(xp):
     same_tree(grads, {"0 Conv2D": grads_a, "1 Conv2D": grads_b})
 
 
-# The transformer.
-
-every_transformation = pytest.mark.parametrize("transform", TRANSFORMATIONS)
-
-
-@every_transformation
-@pytest.mark.parametrize("align_corners", [True, False])
-@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-12), ("float32", 1e-5)])
-def test_starts_as_the_identity(xp, transform, align_corners, dtype, tolerance):
-    network = SpatialTransformer(localisation(), transform, align_corners=align_corners)
-    params, U = start(network, (9, 14, 3), xp, dtype=dtype)
-    V, _ = network.forward(params, U)
-    numpy.testing.assert_allclose(to_host(V), to_host(U), rtol=0, atol=tolerance)
-
-
-@every_transformation
-@pytest.mark.parametrize("lattice", ["right", "central"])
-def test_can_leave_the_identity(xp, transform, lattice):
-    """The bias of the regression has a gradient at the start; the layers below it have none until its W moves."""
-    network = SpatialTransformer(localisation(), transform, lattice=lattice)
-    params, U = start(network, IMAGE, xp)
-    V, cache = network.forward(params, U)
-    _, grads = network.backward(xp.asarray(numpy.random.default_rng(4).normal(size=V.shape)), cache)
-    regression = grads["localisation"]["regression"]
-    assert (numpy.abs(to_host(regression["b"])) > 1e-3).all()
-    assert to_host(regression["W"]).any()
-    assert not any(to_host(a).any() for _, a in leaves(grads["localisation"]["hidden"]))
-
-
-@every_transformation
-def test_the_two_paths_to_U_add(xp, transform):
-    network = SpatialTransformer(localisation(), transform, size=(4, 6))
-    params, U = start(network, IMAGE, xp, noise=0.2)
-    V, cache = network.forward(params, U)
-    dU, _ = network.backward(V, cache)
-    through_pixels, _ = sample_backward(V, cache[3])
-    # both paths are there, and only their sum is the slope
-    assert numpy.abs(to_host(dU - through_pixels)).max() > 1e-3 < numpy.abs(to_host(through_pixels)).max()
-    assert check_gradients(lambda U: network.forward(params, U),
-                           lambda dV, cache: network.backward(dV, cache)[0], (U,), entries=140) <= 1e-7
-
-
-def test_looks(xp):
-    network, in_shape, _ = NETWORKS["two transformers in series"]
-    params, x = start(network, in_shape, xp, noise=0.1)
-    logits, (first, second) = looks(network, params, x)
-    same(logits, network.forward(params, x)[0])
-    same(first.U, x)
-    assert [look.grid.shape for look in (first, second)] == [(2, 2, 5, 7), (2, 2, 3, 4)]
-    assert [look.V.shape for look in (first, second)] == [(2, 5, 7, 2), (2, 3, 4, 2)]
-    conv, conv_params = network.networks["1 Conv2D"], params["1 Conv2D"]
-    same(second.U, conv.forward(conv_params, first.V)[0])
-    assert first.align_corners is True
-
-
-# Networks without parameters, and an empty batch.
-
 @pytest.mark.parametrize("network", [
     Sequential(ReLU(), MaxPool()), Parallel(ReLU(), MaxPool(1)), Sequential(Sequential(ReLU()), Flatten(), Dense(3)),
     SpatialTransformer(Sequential(Flatten())), SpatialTransformer(Flatten()),
@@ -280,15 +184,3 @@ def test_empty_batch(xp, name):
 def test_init_refuses(network, in_shape, sentence):
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
         network.init(numpy.random.default_rng(0), in_shape)
-
-
-@pytest.mark.parametrize("options, sentence", [
-    ({"transform": "affin"}, "transform must be one of 'affine', 'attention', 'translation', 'rotation', "),
-    ({"transform": None}, "transform must be one of "),
-    ({"size": (3, 0)}, "size must be 2 positive whole numbers, not (3, 0)"),
-    ({"size": 3}, "size must be 2 positive whole numbers, not 3"),
-    ({"size": (3, 4, 5)}, "size must be 2 positive whole numbers, not (3, 4, 5)"),
-])
-def test_transformer_refuses(options, sentence):
-    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
-        SpatialTransformer(localisation(), **options)

@@ -125,7 +125,7 @@ def test_wrong_gradients():
     params = pack({"W": numpy.zeros((2, 3)), "b": numpy.zeros(3)})
     optimiser = SGD()
     for grads in ({}, {"W": numpy.zeros((2, 3))}, {"W": numpy.zeros((2, 3)), "b": numpy.zeros(4)}):
-        with pytest.raises(ValueError, match="^grads must be shaped like params: the same keys in the same order, 9 numbers in all$"):
+        with pytest.raises(ValueError, match="^grads must be shaped like params: .* 9 numbers in all$"):
             optimiser.step(params, grads)
     with pytest.raises(TypeError, match="host and device arrays meet here"):
         optimiser.step(params, pack({"W": strict.zeros((2, 3)), "b": strict.zeros(3)}))

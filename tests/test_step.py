@@ -6,10 +6,11 @@ from strict import strict
 
 from stn_scratch.backend import host_generator, to_host
 from stn_scratch.models import make_network
-from stn_scratch.network import AvgPool, Conv2D, Dense, Flatten, MaxPool, ReLU, Sequential, SpatialTransformer
+from stn_scratch.network import AvgPool, Conv2D, Dense, Flatten, MaxPool, ReLU, Sequential
 from stn_scratch.optimiser import SGD
 from stn_scratch.parameters import leaves, unpack
 from stn_scratch.training.step import gradient, sharded, train_step
+from stn_scratch.transformer import SpatialTransformer
 
 B = 11
 NETWORK = Sequential(SpatialTransformer(Sequential(AvgPool(2), Flatten(), Dense(4), ReLU())), Conv2D(3, 2), ReLU(),

@@ -11,6 +11,7 @@ from stn_scratch.parameters import layout
 from stn_scratch.training.files import replacing
 
 ARRAYS = ("params", "velocity", "state")
+STATE = ("layout", "step", "steps", "generator")
 
 
 def _named_layout(params):
@@ -21,7 +22,7 @@ def _named_layout(params):
 def save_checkpoint(path, params, optimiser, *, step, generator_state):
     """Write parameters, optimiser and generator state. A file already there is replaced only by a complete one."""
     velocity = np.zeros(0, params.flat.dtype) if optimiser.velocity is None else to_host(optimiser.velocity)
-    state = {"step": step, "steps": optimiser.steps, "generator": generator_state, "layout": _named_layout(params)}
+    state = dict(zip(STATE, (_named_layout(params), step, optimiser.steps, generator_state), strict=True))
     with replacing(path) as file:
         np.savez(file, params=to_host(params.flat), velocity=velocity, state=np.array(json.dumps(state)))
 
@@ -38,17 +39,20 @@ def load_checkpoint(path, params, optimiser=None):
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as members:
             flat, velocity, state = (members[name] for name in ARRAYS)
         state = json.loads(str(state))
-        found, wanted = state["layout"], _named_layout(params)
-    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
+        found, step, steps, generator = (state[name] for name in STATE)
+        if velocity.size not in (0, flat.size):
+            raise ValueError("a velocity that fits no parameters")
+    except (ValueError, KeyError, TypeError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error):
         raise ValueError(f"{path} is damaged, or no checkpoint of stn_scratch") from None
+    wanted = _named_layout(params)
     if found != wanted or flat.shape != params.flat.shape:
         raise ValueError(f"{path} is a checkpoint of another model: {_difference(found, wanted)}")
     xp = get_array_module(params.flat)
     params.flat[...] = xp.asarray(flat)
     if optimiser is not None:
-        optimiser.steps = state["steps"]
+        optimiser.steps = steps
         optimiser.velocity = xp.asarray(velocity) if velocity.size else None
-    return state["step"], state["generator"]
+    return step, generator
 
 
 def _difference(found, wanted):

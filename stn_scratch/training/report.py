@@ -8,9 +8,9 @@ import numpy as np
 
 from stn_scratch.backend import to_host
 from stn_scratch.coordinates import to_pixels
-from stn_scratch.network import looks
 from stn_scratch.training import batches
 from stn_scratch.training.loop import read_metrics
+from stn_scratch.transformer import looks
 
 DIGITS_SHOWN = 12
 RIGHT, WRONG, GRID = "#1b7837", "#c51b7d", "#f1a340"

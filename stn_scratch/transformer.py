@@ -1,0 +1,83 @@
+"""The spatial transformer module: localisation network, grid generator, sampler (paper, Sec. 3, Fig. 2)."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from stn_scratch.grids import TRANSFORMATIONS
+from stn_scratch.network import Dense, image_shape
+from stn_scratch.parameters import pack
+from stn_scratch.sampling import sample_backward, sample_forward
+from stn_scratch.validate import check_choice, check_size
+
+
+@dataclass(frozen=True)
+class SpatialTransformer:
+    """The paper's module (Sec. 3): localisation network -> grid -> sampler. U (B, H, W, C) -> V (B, H', W', C).
+
+    localisation  a network (B, H, W, C) -> (B, D). The final regression layer D -> theta is added here, with zero
+                  weights and the identity as its bias, so that every transformer starts as the identity
+    transform     a name of `TRANSFORMATIONS`: "affine", "attention", "translation", "rotation", "similarity"
+    size          (H', W') of the output; None: as the input
+    kernel, padding, align_corners, lattice   as in `sample_forward`
+    """
+
+    localisation: object
+    transform: str = "affine"
+    size: tuple | None = None
+    kernel: str = "bilinear"
+    padding: str = "zeros"
+    align_corners: bool = True
+    lattice: str = "right"
+    regression: Dense = field(init=False)
+
+    def __post_init__(self):
+        check_choice("transform", self.transform, TRANSFORMATIONS)
+        if self.size is not None:
+            check_size("size", self.size)
+        identity = TRANSFORMATIONS[self.transform].identity
+        object.__setattr__(self, "regression", Dense(len(identity), bias=identity))
+
+    def init(self, rng, in_shape):
+        H, W, C = image_shape(self, in_shape)
+        hidden, hidden_shape = self.localisation.init(rng, in_shape)
+        regression, _ = self.regression.init(rng, hidden_shape)
+        return pack({"localisation": {"hidden": hidden, "regression": regression}}), (*(self.size or (H, W)), C)
+
+    def forward(self, params, U):
+        hidden, cache_hidden = self.localisation.forward(params["localisation"]["hidden"], U)
+        theta, cache_theta = self.regression.forward(params["localisation"]["regression"], hidden)
+        grid, cache_grid = TRANSFORMATIONS[self.transform].forward(
+            theta, size=self.size or U.shape[1:3], align_corners=self.align_corners)
+        V, cache_V = sample_forward(U, grid, kernel=self.kernel, padding=self.padding,
+                                    align_corners=self.align_corners, lattice=self.lattice)
+        return V, (cache_hidden, cache_theta, cache_grid, cache_V, grid)
+
+    def backward(self, dV, cache, *, need_dx=True):
+        cache_hidden, cache_theta, cache_grid, cache_V, _ = cache
+        dU, dgrid = sample_backward(dV, cache_V, need_dU=need_dx)
+        dtheta = TRANSFORMATIONS[self.transform].backward(dgrid, cache_grid)
+        dhidden, d_regression = self.regression.backward(dtheta, cache_theta)
+        dU_localisation, d_hidden = self.localisation.backward(dhidden, cache_hidden, need_dx=need_dx)
+        # the two paths from the loss to U, through the sampled pixels and through theta, meet here: they add
+        dU = dU + dU_localisation if need_dx else None
+        return dU, {"localisation": {"hidden": d_hidden, "regression": d_regression}}
+
+
+class Look(NamedTuple):
+    """What one spatial transformer saw and did."""
+
+    U: object  # (B, H, W, C) its input
+    grid: object  # (B, 2, H', W') where it sampled
+    V: object  # (B, H', W', C) its output
+    align_corners: bool
+
+
+def looks(network, params, x):
+    """The logits of a Sequential and a `Look` for each spatial transformer in it, in their order."""
+    seen = []
+    for name, net in network.networks.items():
+        U = x
+        x, cache = net.forward(params[name], U)
+        if isinstance(net, SpatialTransformer):
+            seen.append(Look(U, cache[-1], x, net.align_corners))
+    return x, seen
