@@ -15,6 +15,7 @@ RUN_OPTIONS := --parameters 60000 --iterations 1200 --batch 128 --lr 0.05 --loca
 
 test: .venv/installed  ## the tests, with the coverage of the core (about 3 minutes)
 	$(PY) -m pytest --cov --cov-report=term:skip-covered
+	$(PY) -m coverage report --include="*/grids/*,*/sampling/*,*/layers/*" --fail-under=100
 
 lint: .venv/installed  ## ruff
 	$(PY) -m ruff check .

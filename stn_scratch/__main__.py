@@ -59,23 +59,15 @@ def _train_options(train):
     add("--threads", type=int, help="that work on one step (default one for each core)")
 
 
-def _folder_free(folder, overwrite):
-    if not (folder / loop.CONFIG).exists():
-        return
-    if not overwrite:
-        raise ValueError(f"{folder} holds a run already: go on with it by --resume, replace it by --overwrite, or name "
-                         "another folder by --out")
-    for name in (loop.CONFIG, loop.METRICS, loop.CHECKPOINT):
-        (folder / name).unlink(missing_ok=True)
-
-
 def _train_one(model, out, *, resume, overwrite, **given):
     """Train one model -> a line of the table."""
     if resume:
         config = resume_config(load_config(out / loop.CONFIG), {"model": model, **given} if model else given)
     else:
         config = Config(**{**given, "model": model or Config.model})
-        _folder_free(out, overwrite)
+        if not overwrite and (out / loop.CONFIG).exists():
+            raise ValueError(f"{out} holds a run already: go on with it by --resume, replace it by --overwrite, or "
+                             "name another folder by --out")
     began = time.perf_counter()
     run, error, images = loop.start(config, out, resume=resume)
     seconds = time.perf_counter() - began
@@ -93,7 +85,9 @@ def train(*, model=(None,), out=None, resume=False, overwrite=False, **given):
         folder = out or Path("runs") / f"{shown}-{given.get('data', Config.data)}-{given.get('seed', Config.seed)}"
         if out and len(model) > 1:
             folder = out / shown
-        table.append(_train_one(name, folder, resume=resume, overwrite=overwrite, **given))
+        # of several models, the later ones may not have begun when the run was interrupted
+        goes_on = resume and (len(model) == 1 or (folder / loop.CONFIG).exists())
+        table.append(_train_one(name, folder, resume=goes_on, overwrite=overwrite, **given))
     if len(table) > 1:
         print(f"\n{'model':<10}{'parameters':>12}{'test error':>14}{'seconds':>10}   what it looks at")
         for shown, parameters, error, seconds, path in table:
@@ -136,6 +130,9 @@ def main(arguments=None):
         command(**options)
     except loop.Interrupted as stop:
         print(f"{stop}. Go on with the same command and --resume.", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("stn_scratch: stopped; a run goes on from its last checkpoint with --resume", file=sys.stderr)
         return 130
     except (loop.NotFinite, OSError, RuntimeError, ValueError) as error:
         print(f"stn_scratch: {error}", file=sys.stderr)

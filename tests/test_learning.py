@@ -7,8 +7,8 @@ from stn_scratch.training import loop
 from stn_scratch.training.config import Config
 
 SEEDS = (0, 1, 2)
-BUDGET = {"data": "rts", "digits": "embedded", "parameters": 80_000, "iterations": 1500, "batch": 64, "lr": 0.05,
-          "localisation_factor": 0.1, "clip_norm": 5.0, "validate_every": 1500, "checkpoint_every": 1500}
+BUDGET = {"data": "rts", "digits": "embedded", "parameters": 80_000, "iterations": 600, "batch": 64, "shard": 32,
+          "lr": 0.05, "decay_every": 450, "localisation_factor": 0.1, "clip_norm": 5.0}
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +33,11 @@ def test_the_networks_are_of_one_size(runs):
 
 
 def test_a_spatial_transformer_beats_the_same_size_network(runs):
-    """On rotated, scaled, moved digits; chance is 90 %."""
+    """On rotated, scaled, moved digits, of which chance misses 90 %: about 23 % against 54 % after so few steps."""
     without, with_transformer = (mean_error(runs[model]) for model in ("fcn", "st-fcn"))
-    assert with_transformer < without
+    assert with_transformer < without - 10
     # the plain network has learned too, only less
-    assert without < 60
-    assert with_transformer < 25
+    assert without < 75
 
 
 def test_the_transformer_looks_somewhere_else_by_now(runs):

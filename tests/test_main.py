@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,8 +134,7 @@ def test_a_run_is_not_replaced_unasked(trained, tmp_path, few):
     before = files(folder)
     assert "--resume" in (text := refused("train", *TINY, "--out", folder)) and "--overwrite" in text
     assert str(folder) in text and files(folder) == before
-    for name, content in before.items():
-        (tmp_path / name).write_bytes(content)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     succeeds("train", *TINY, "--model", "fcn", "--iterations", 2, "--out", tmp_path, "--overwrite")
     assert json.loads((tmp_path / "config.json").read_text())["config"]["model"] == "fcn"
     assert {record["step"] for record in loop.read_metrics(tmp_path)} == {2}
@@ -144,8 +144,7 @@ def test_a_run_is_not_replaced_unasked(trained, tmp_path, few):
                                      ["--iterations", "0"], ["--model", "cnn", "--parameters", "-5"]])
 def test_a_mistake_in_an_option_does_not_cost_the_old_run(trained, tmp_path, monkeypatch, mistake):
     monkeypatch.delenv("STN_DATA", raising=False)
-    for name, content in files(trained[0]).items():
-        (tmp_path / name).write_bytes(content)
+    shutil.copytree(trained[0], tmp_path, dirs_exist_ok=True)
     given = [] if mistake[0] == "--data-dir" else TINY
     refused("train", *given, "--out", tmp_path, "--overwrite", *mistake)
     assert files(tmp_path) == files(trained[0])
@@ -226,13 +225,9 @@ def test_info_lists_the_models():
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["train", "--iterations", "0"], "iterations must be a positive whole number, not 0"),
-    (["train", "--batch", "-1"], "batch must be a positive whole number, not -1"),
     (["train", "--seed", "-1"], "seed must be a whole number, 0 or more, not -1"),
     (["train", "--validation", "1"], "validation must be a part of the digits, between 0 and 1, not 1.0"),
-    (["train", "--threads", "0"], "threads must be a positive whole number, not 0"),
     (["train", "--lr", "nan", "--digits", "embedded"], "lr must be a finite number, 0 or more, not nan"),
-    (["train", "--momentum", "1", "--digits", "embedded"], "momentum must be below 1, not 1.0"),
-    (["train", "--clip-norm", "0", "--digits", "embedded"], "clip_norm must be a finite number, more than 0, not 0.0"),
     (["train", "--digits", "embedded", "--data-dir", "here"], "data_dir must be left out with source='embedded'"),
     (["train", "--data-dir", "nowhere"], "train-images-idx3-ubyte.gz is missing: data_dir must name a folder"),
     (["train", "--resume", "--out", "nowhere"], "nowhere holds no run: there is no config.json"),
@@ -248,7 +243,6 @@ def test_bad_value(tmp_path, monkeypatch, arguments, words):
 @pytest.mark.parametrize(("arguments", "words"), [
     (["train", "--iterations", "many"], "--iterations: invalid int value: 'many'"),
     (["train", "--model", "vgg"], "--model: invalid choice: 'vgg'"),
-    (["train", "--data", "RTS"], "--data: invalid choice: 'RTS'"),
     (["train", "--colour"], "unrecognized arguments: --colour"),
     (["evaluate"], "the following arguments are required: run"),
     ([], "the following arguments are required: COMMAND"),
@@ -291,8 +285,3 @@ def test_a_damaged_run(trained, few, tmp_path, name, command):
     text = refused(*(["evaluate", tmp_path] if command == "evaluate" else ["train", "--resume", "--out", tmp_path]))
     assert str(tmp_path / name) in text
     assert files(tmp_path) == before
-
-
-def test_a_run_that_blows_up(tmp_path, few):
-    text = refused("train", *TINY, "--out", tmp_path / "run", "--lr", "1e30")
-    assert re.match(r"stn_scratch: step \d+: .* layer .*; there is no checkpoint yet\. A smaller --lr", text)

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import threading
 import time
 from contextlib import contextmanager, nullcontext
 from itertools import islice
@@ -18,6 +19,7 @@ from stn_scratch.parameters import leaves, unpack
 from stn_scratch.training import batches, step
 from stn_scratch.training.checkpoint import load_checkpoint, save_checkpoint
 from stn_scratch.training.config import save_config
+from stn_scratch.training.files import replacing
 
 CONFIG, METRICS, CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.npz"
 
@@ -53,8 +55,9 @@ def prepare(config, folder):
 
 
 def start(config, folder, *, resume=False, progress=True):
-    """Train to the end of `config`, from the beginning or, with `resume`, from the folder's checkpoint.
+    """Train to the end of `config`, from the folder's checkpoint with `resume`, else from the beginning.
 
+    A run that stands in the folder is replaced when this one is ready to begin, unless it is resumed.
     Gives the Run, its test error in per cent and the number of test images. Raises Interrupted after Ctrl-C, NotFinite,
     and OSError or ValueError, one sentence, for a folder or a file that cannot be used.
     """
@@ -63,6 +66,9 @@ def start(config, folder, *, resume=False, progress=True):
     done = 0
     if resume:
         done, rng.bit_generator.state = load_checkpoint(run.folder / CHECKPOINT, run.params, run.optimiser)
+        if done > config.iterations:
+            raise ValueError(f"the run in {run.folder} has done {done} steps: iterations must be at least that many, "
+                             f"not {config.iterations}")
     _open_folder(run, source, done)
     _train(run, rng, done, progress)
     test_error, images = error_on(run, batches.TEST)
@@ -71,20 +77,36 @@ def start(config, folder, *, resume=False, progress=True):
 
 
 def _open_folder(run, source, done):
+    """Write the configuration; keep of an older run what was logged up to the step `done`."""
+    # what was logged after the checkpoint will be logged again, and so will the test
+    kept = [record for record in (read_metrics(run.folder) if done else [])
+            if record["step"] <= done and "test_error" not in record]
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
-        save_config(run.folder / CONFIG, run.config, digits=source, parameters=run.params.flat.size)
-        # what was logged after the checkpoint will be logged again
-        kept = [record for record in read_metrics(run.folder) if done and record["step"] <= done]
-        (run.folder / METRICS).write_text("".join(json.dumps(record) + "\n" for record in kept))
+        if not done:
+            (run.folder / CHECKPOINT).unlink(missing_ok=True)
     except OSError as error:
         raise OSError(f"cannot write into the run folder {run.folder}: {error.strerror or error}") from None
+    save_config(run.folder / CONFIG, run.config, digits=source, parameters=run.params.flat.size)
+    with replacing(run.folder / METRICS) as file:
+        file.writelines(json.dumps(record).encode() + b"\n" for record in kept)
 
 
 def read_metrics(folder):
-    """The records of a run folder's metrics.jsonl, in their order; none if there is no such file."""
+    """The records of a run folder's metrics.jsonl, in their order; none if there is no such file.
+
+    A last line that was cut short, as by a full disk, is left out. Raises ValueError for any other damage.
+    """
     path = Path(folder) / METRICS
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    lines = path.read_text().splitlines() if path.is_file() else []
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise ValueError(f"{path} is damaged in line {number}") from None
+    return records
 
 
 def log(run, record):
@@ -102,8 +124,14 @@ def error_on(run, purpose):
 
 @contextmanager
 def _ctrl_c():
-    """Within it, Ctrl-C asks (the value's entry turns True) instead of breaking a step in the middle; twice breaks."""
+    """Gives a list that Ctrl-C makes non-empty, instead of breaking a step in the middle; a second Ctrl-C does break.
+
+    Python hands signals to the main thread only: in another the list stays empty.
+    """
     asked = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
 
     def ask(signum, frame):
         asked.append(True)
@@ -116,6 +144,7 @@ def _ctrl_c():
         signal.signal(signal.SIGINT, before)
 
 
+@step.quiet
 def _train(run, rng, done, progress):
     config = run.config
     plain = config.device == "gpu"
@@ -124,27 +153,29 @@ def _train(run, rng, done, progress):
     bar = tqdm(total=config.iterations, initial=done, desc=config.model, unit="step",
                disable=None if progress else True)  # None: shown on a terminal only
     meter = Meter(config.batch)
-    state = rng.bit_generator.state
     with executor as gradient, bar, _ctrl_c() as interrupted:
         for number, batch in enumerate(islice(source, config.iterations - done), start=done + 1):
             result = gradient(run.network, run.params, batch.x, batch.labels)
-            logs = number % config.log_every == 0 or number == config.iterations
-            # on a GPU a look at the values waits for them, so it is taken only when something is logged
-            if logs or on_host(result.loss) or number % config.checkpoint_every == 0:
-                _check_finite(run, result, number)
+            last = number == config.iterations
+            logs = last or number % config.log_every == 0
+            # on a GPU a look at the values waits for them, so it is taken only when something is logged or saved
+            if logs or on_host(result.loss):
+                check_finite(run, batch, result, number)
             run.optimiser.step(run.params, result.grads)
-            state = batch.generator_state
             meter.add(result)
             bar.update()
             if logs:
                 record = {"step": number, **meter.read(), "rate": run.optimiser.rate()}
                 bar.set_postfix_str("loss {loss:.3f}, error {error:.1f}%, {images_per_s:.0f} images/s".format(**record))
                 log(run, record)
-            if number % config.validate_every == 0 or number == config.iterations:
+            if last or number % config.validate_every == 0:
                 log(run, {"step": number, "validation_error": error_on(run, batches.VALIDATION)[0]})
-            if number % config.checkpoint_every == 0 or number == config.iterations or interrupted:
-                save_checkpoint(run.folder / CHECKPOINT, run.params, run.optimiser, step=number, generator_state=state)
-            if interrupted and number < config.iterations:
+            stops = bool(interrupted)
+            if last or stops or number % config.checkpoint_every == 0:
+                check_finite(run, batch, result, number)
+                save_checkpoint(run.folder / CHECKPOINT, run.params, run.optimiser, step=number,
+                                generator_state=batch.generator_state)
+            if stops and not last:
                 raise Interrupted(f"stopped after step {number} of {config.iterations}, saved in {run.folder}")
 
 
@@ -171,14 +202,28 @@ class Meter:
         return values
 
 
-def _check_finite(run, result, number):
-    """Raise NotFinite, before the update, if the loss or a gradient is not finite."""
-    xp = get_array_module(result.grads.flat)
-    if bool(xp.isfinite(result.loss)) and bool(xp.isfinite(result.grads.flat).all()):
+def check_finite(run, batch, result, number):
+    """Raise NotFinite, with the layer in which it began, if a parameter, the loss or a gradient is not finite."""
+    xp = get_array_module(run.params.flat)
+    if all(bool(xp.isfinite(a).all()) for a in (result.loss, result.grads.flat, run.params.flat)):
         return
-    # a backward spreads what is not finite towards the input: the last layer that has it is nearest to where it began
-    bad = ["/".join(path[:-1]) for path, g in leaves(result.grads) if not bool(xp.isfinite(g).all())]
     checkpoint = run.folder / CHECKPOINT
     last = f"the last good checkpoint is {checkpoint}" if checkpoint.is_file() else "there is no checkpoint yet"
-    raise NotFinite(f"step {number}: the loss is {float(result.loss)} and the gradient of layer "
-                    f"{bad[-1] if bad else '(none)'} is not finite; {last}. A smaller --lr or --clip-norm may help")
+    culprit = _culprit(run, batch.x, result.grads)
+    raise NotFinite(f"step {number}: the loss is {float(result.loss)} and layer {culprit} is not finite; {last}. "
+                    "A smaller --lr or --clip-norm may help")
+
+
+def _culprit(run, x, grads):
+    """The layer in which NaN or infinity began: by its parameters, else by its output, else by its gradient."""
+
+    def not_finite(a):
+        return not bool(get_array_module(a).isfinite(a).all())
+
+    bad = ["/".join(path[:-1]) for path, p in leaves(run.params) if not_finite(p)]
+    for name, net in run.network.networks.items() if not bad else ():
+        x, _ = net.forward(run.params[name], x)
+        if not_finite(x):
+            return name
+    # a backward spreads what is not finite towards the input: the last layer that has it is nearest to where it began
+    return (bad or ["/".join(path[:-1]) for path, g in leaves(grads) if not_finite(g)][::-1] or ["(the loss)"])[0]

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from stn_scratch.backend import get_array_module
@@ -17,6 +18,11 @@ class Gradient(NamedTuple):
     grads: object  # Parameters, shaped like the network's
 
 
+# The loop stops a run that blows up, with a sentence; NumPy's warnings would come before it, one from each thread.
+quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+@quiet
 def gradient(network, params, x, labels, *, share=1.0):
     """Loss and gradient of one batch, or of a shard that is the fraction `share` of it.
 
