@@ -11,7 +11,8 @@ run: .venv/installed  ## train a CNN and an ST-CNN on rotated, scaled, moved dig
 	$(PY) -m stn_scratch train --model cnn st-cnn --out runs/first --overwrite --digits embedded --data rts \
 	    $(RUN_OPTIONS)
 
-RUN_OPTIONS := --parameters 60000 --iterations 1200 --batch 128 --lr 0.05 --localisation-factor 0.1 --clip-norm 5 --seed 0
+RUN_OPTIONS := --seed 0 --parameters 60000 --iterations 1500 --decay-every 1000 --batch 128 --lr 0.03 \
+    --localisation-factor 0.2 --clip-norm 5
 
 test: .venv/installed  ## the tests, with the coverage of the core (about 3 minutes)
 	$(PY) -m pytest --cov --cov-report=term:skip-covered

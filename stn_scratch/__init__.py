@@ -20,6 +20,7 @@ from stn_scratch.grids.affine import (
     translation_theta_backward,
     translation_theta_forward,
 )
+from stn_scratch.grids.projective import projective_grid_backward, projective_grid_forward
 from stn_scratch.layers import (
     avg_pool_backward,
     avg_pool_forward,

@@ -16,7 +16,7 @@ class SpatialTransformer:
 
     localisation  a network (B, H, W, C) -> (B, D). The final regression layer D -> theta is added here, with zero
                   weights and the identity as its bias, so that every transformer starts as the identity
-    transform     a name of `TRANSFORMATIONS`: "affine", "attention", "translation", "rotation", "similarity"
+    transform     a name of `TRANSFORMATIONS`: "affine", "attention", "similarity", "projective", ...
     size          (H', W') of the output; None: as the input
     kernel, padding, align_corners, lattice   as in `sample_forward`
     """

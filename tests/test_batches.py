@@ -12,7 +12,7 @@ from stn_scratch.data import Digits, load_digits
 from stn_scratch.training import batches
 from stn_scratch.training.batches import TEST, TRAINING, VALIDATION, Split, fixed_set, generator, training_batches
 
-DISTORTED = ["none", "r", "rts", "tc"]
+DISTORTED = ["none", "r", "rts", "tc", "p"]
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def a_small_disk():
     ("model", None, "must be one of"),
     ("model", ["cnn"], "must be one of"),
     ("transform", "shear", "must be one of 'affine', "),
-    ("data", "RTS", "must be one of 'none', 'r', 'rts', 'tc', not 'RTS'"),
+    ("data", "RTS", "must be one of 'none', 'r', 'rts', 'tc', 'p', not 'RTS'"),
     ("digits", "web", "must be one of 'auto', 'mnist', 'embedded', not 'web'"),
     ("device", "cuda", "must be one of 'cpu', 'gpu', not 'cuda'"),
     ("lattice", "left", "must be one of 'right', 'central', not 'left'"),

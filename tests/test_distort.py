@@ -104,10 +104,10 @@ def test_identity_placement_copies(xp, rng, dtype, atol):
 @pytest.mark.parametrize("name", NAMES)
 def test_shape_dtype_and_range(xp, digits, name):
     images = distort(name, np.random.default_rng(1), xp.asarray(digits))
-    side = {"none": 28, "r": 42, "rts": 42, "tc": 60}[name]
+    side = {"none": 28, "r": 42, "rts": 42, "tc": 60, "p": 42}[name]
     assert images.shape == (70, side, side, 1) and images.dtype == "float32"
     images = to_host(images)
-    assert images.min() >= 0 and 0.9 < images.max() <= 1
+    assert images.min() >= 0 and 0.9 < images.max() <= 1 + 1e-6  # four weights may add up to 1 and a last bit
     assert (images.max(axis=(1, 2, 3)) > 0.5).all()
 
 
@@ -146,7 +146,7 @@ def test_any_number_of_digits_in_their_order(count):
 
 @pytest.mark.parametrize("name", ["", "RTS", "rst", None, 3, ["r"]], ids=repr)
 def test_unknown_distortion(digits, name):
-    with pytest.raises(ValueError, match="^name must be one of 'none', 'r', 'rts', 'tc', not ") as error:
+    with pytest.raises(ValueError, match="^name must be one of 'none', 'r', 'rts', 'tc', 'p', not ") as error:
         distort(name, np.random.default_rng(0), digits)
     assert "\n" not in str(error.value)
 

@@ -18,6 +18,7 @@ from strict import strict
 from stn_scratch import backend
 from stn_scratch.__main__ import main
 from stn_scratch.data import load_digits, mnist
+from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.training import loop
 
 TINY = ["--digits", "embedded", "--parameters", "24000", "--batch", "16", "--validation", "0.1", "--threads", "2",
@@ -213,8 +214,7 @@ def test_info_lists_the_models():
     rows = succeeds("info", "--models").splitlines()[4:]
     names = [row.split()[0] for row in rows]
     assert set(names) == {"fcn", "cnn", "st-fcn", "st-cnn"}
-    assert [row.split()[1] for row in rows if row.startswith("st-cnn")] == [
-        "affine", "attention", "translation", "rotation", "similarity"]
+    assert [row.split()[1] for row in rows if row.startswith("st-cnn")] == list(TRANSFORMATIONS)
     # one comparison, one budget
     counts = [int(count.replace(",", "")) for row in rows for count in row.split()[-3:]]
     assert all(abs(count - 400_000) < 20_000 for count in counts)

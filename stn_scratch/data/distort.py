@@ -12,8 +12,12 @@ import numpy as np
 from stn_scratch.backend import get_array_module
 from stn_scratch.data.clutter import add_clutter
 from stn_scratch.grids.affine import affine_grid_forward
+from stn_scratch.grids.projective import projective_grid_forward
 from stn_scratch.sampling import sample_forward
 from stn_scratch.validate import check_choice
+
+# the corners of an image's frame in normalised coordinates, clockwise from the top left
+FRAME = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
 
 
 class Distortion(NamedTuple):
@@ -44,6 +48,40 @@ def place(digits, *, canvas, angle, scale, x, y):
     return images
 
 
+def homography(points, images):
+    r"""The projective map that takes four points to four images, by its 8 linear equations.
+
+    points (B, 4, 2), images (B, 4, 2) or (4, 2), rows x, y, on the host -> theta (B, 8) of `projective_grid_forward`,
+    float64. No three points of an image may lie on one line, nor its line w = 0 pass through (0, 0).
+    """
+    x, y = points[..., 0], points[..., 1]
+    one, zero = np.ones_like(x), np.zeros_like(x)
+    rows, right = [], []
+    for k, first in enumerate(([x, y, one, zero, zero, zero], [zero, zero, zero, x, y, one])):
+        image = images[..., k] + zero
+        # h11 x + h12 y + h13 = x_s w with w = h31 x + h32 y + 1, so h11 x + h12 y + h13 - h31 x x_s - h32 y x_s = x_s
+        rows.append(np.stack([*first, -x * image, -y * image], axis=-1))
+        right.append(image)
+    A, b = np.concatenate(rows, axis=1), np.concatenate(right, axis=1)
+    return np.linalg.solve(A, b[..., None])[..., 0]
+
+
+def stretch(digits, *, canvas, corners):
+    """Each digit seen in perspective on a black canvas, the outer corners of its frame at the given places.
+
+    digits (B, H, W, C); corners (B, 4, 2): x, y of the top left corner and on clockwise, a host array, in pixels from
+    the centre of the canvas' first pixel -> (B, canvas, canvas, C).
+    """
+    xp = get_array_module(digits)
+    # from pixels to [-1, 1], here the canvas' outer edges (align_corners=False), as FRAME is the digit's
+    points = (corners - (canvas - 1) / 2) / (canvas / 2)
+    # the way back, from the canvas to the digit: where is each canvas pixel read?
+    theta = xp.asarray(homography(points, FRAME).astype(digits.dtype.name))
+    grid, _ = projective_grid_forward(theta, size=(canvas, canvas), align_corners=False)
+    images, _ = sample_forward(digits, grid, align_corners=False)
+    return images
+
+
 def draw_r(rng, digits, canvas):
     """R: turned by up to 90 degrees either way; the 28-pixel frame, enlarged, fills the canvas (its size is ours)."""
     B = len(digits)
@@ -60,6 +98,34 @@ def draw_rts(rng, digits, canvas):
     margin = (canvas - digits.shape[1] * scale) / 2
     x, y = (canvas - 1) / 2 + rng.uniform(-1, 1, (2, B)) * margin
     return place(digits, canvas=canvas, angle=angle, scale=scale, x=x, y=y)
+
+
+def _folded(corners, canvas):
+    """Which frames (B, 4, 2) cannot be seen in perspective, or hardly: (B,) bool.
+
+    The horizon is outside the frame if its corners turn clockwise, all four. Three that turn by less than a triangle of
+    1/32 of the canvas are nearly on one line. The canvas' middle must be inside, for there w is 1.
+    """
+    edges = np.roll(corners, -1, axis=1) - corners
+    following = np.roll(edges, -1, axis=1)
+    inwards = (canvas - 1) / 2 - corners
+    turns = edges[..., 0] * following[..., 1] - edges[..., 1] * following[..., 0]
+    sides = edges[..., 0] * inwards[..., 1] - edges[..., 1] * inwards[..., 0]
+    return (turns.min(axis=1) <= canvas ** 2 / 16) | (sides.min(axis=1) <= 0)
+
+
+def draw_p(rng, digits, canvas):
+    """P: the corners of the frame moved by a normal of 5 pixels, after a scale of 0.75 to 1 (paper, App. A.4).
+
+    Ours, for the paper does not say: the canvas; that, as in R, the 28-pixel frame at scale 1 fills it; and that a
+    frame that folds over, some 6 in 10,000, gets new corners, from the same generator.
+    """
+    scale = rng.uniform(0.75, 1.0, len(digits))
+    frame = (canvas - 1) / 2 + scale[:, None, None] * canvas / 2 * FRAME
+    corners = frame + rng.normal(0, 5, frame.shape)
+    while (folded := _folded(corners, canvas)).any():
+        corners[folded] = frame[folded] + rng.normal(0, 5, frame[folded].shape)
+    return stretch(digits, canvas=canvas, corners=corners)
 
 
 def draw_tc(rng, digits, canvas):
@@ -80,6 +146,7 @@ DISTORTIONS = {
     "r": Distortion(42, "rotation by up to 90 degrees", draw_r),
     "rts": Distortion(42, "rotation by up to 45 degrees, scale 0.7 to 1.2, random place", draw_rts),
     "tc": Distortion(60, "random place, six 6x6 pieces of other digits as clutter", draw_tc),
+    "p": Distortion(42, "perspective: scale 0.75 to 1, corners moved by a normal of 5 pixels", draw_p),
 }
 
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from stn_scratch.grids import affine
 from stn_scratch.grids.affine import affine_grid_backward, affine_grid_forward
+from stn_scratch.grids.projective import projective_grid_backward, projective_grid_forward
 
 
 class Transformation(NamedTuple):
@@ -41,4 +42,5 @@ TRANSFORMATIONS = {
     "translation": _constrained((0, 0), affine.translation_theta_forward, affine.translation_theta_backward),
     "rotation": _constrained((0,), affine.rotation_theta_forward, affine.rotation_theta_backward),
     "similarity": _constrained((1, 0, 0, 0), affine.similarity_theta_forward, affine.similarity_theta_backward),
+    "projective": Transformation((1, 0, 0, 0, 1, 0, 0, 0), projective_grid_forward, projective_grid_backward),
 }
