@@ -20,7 +20,10 @@ from stn_scratch.grids.affine import (
     translation_theta_backward,
     translation_theta_forward,
 )
+from stn_scratch.grids.piecewise import piecewise_affine_grid_backward, piecewise_affine_grid_forward
 from stn_scratch.grids.projective import projective_grid_backward, projective_grid_forward
+from stn_scratch.grids.thin_plate import tps_grid_backward, tps_grid_forward
+from stn_scratch.grids.volume import affine_grid3d_backward, affine_grid3d_forward
 from stn_scratch.layers import (
     avg_pool_backward,
     avg_pool_forward,
@@ -48,5 +51,11 @@ from stn_scratch.network import (
 )
 from stn_scratch.optimiser import SGD
 from stn_scratch.sampling import sample_backward, sample_forward
+from stn_scratch.sampling.volume import (
+    flatten_depth_backward,
+    flatten_depth_forward,
+    sample3d_backward,
+    sample3d_forward,
+)
 from stn_scratch.training.step import train_step
 from stn_scratch.transformer import SpatialTransformer

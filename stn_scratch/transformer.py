@@ -16,7 +16,7 @@ class SpatialTransformer:
 
     localisation  a network (B, H, W, C) -> (B, D). The final regression layer D -> theta is added here, with zero
                   weights and the identity as its bias, so that every transformer starts as the identity
-    transform     a name of `TRANSFORMATIONS`: "affine", "attention", "similarity", "projective", ...
+    transform     a name of `TRANSFORMATIONS`: "affine", "attention", "projective", "tps", ...
     size          (H', W') of the output; None: as the input
     kernel, padding, align_corners, lattice   as in `sample_forward`
     """

@@ -1,10 +1,13 @@
 """Sampling grids: theta -> grid, one file a family, and the table of all transformations by name."""
 
+from math import prod
 from typing import NamedTuple
 
 from stn_scratch.grids import affine
 from stn_scratch.grids.affine import affine_grid_backward, affine_grid_forward
+from stn_scratch.grids.piecewise import piecewise_affine_grid_backward, piecewise_affine_grid_forward
 from stn_scratch.grids.projective import projective_grid_backward, projective_grid_forward
+from stn_scratch.grids.thin_plate import tps_grid_backward, tps_grid_forward
 
 
 class Transformation(NamedTuple):
@@ -36,6 +39,19 @@ def _constrained(identity, theta_forward, theta_backward):
     return Transformation(identity, forward, backward)
 
 
+def _displacements(forward, backward, *lattice):
+    """Displacements (x, y) of a lattice of points, flattened to p (B, n). Zeros are the identity."""
+    n = 2 * prod(lattice)
+
+    def from_p(p, *, size, align_corners):
+        return forward(p.reshape(-1, *lattice, 2), size=size, align_corners=align_corners)
+
+    def to_dp(dgrid, cache):
+        return backward(dgrid, cache).reshape(-1, n)
+
+    return Transformation((0,) * n, from_p, to_dp)
+
+
 TRANSFORMATIONS = {
     "affine": Transformation((1, 0, 0, 0, 1, 0), _affine_forward, _affine_backward),
     "attention": _constrained((1, 0, 0), affine.attention_theta_forward, affine.attention_theta_backward),
@@ -43,4 +59,6 @@ TRANSFORMATIONS = {
     "rotation": _constrained((0,), affine.rotation_theta_forward, affine.rotation_theta_backward),
     "similarity": _constrained((1, 0, 0, 0), affine.similarity_theta_forward, affine.similarity_theta_backward),
     "projective": Transformation((1, 0, 0, 0, 1, 0, 0, 0), projective_grid_forward, projective_grid_backward),
+    "tps": _displacements(tps_grid_forward, tps_grid_backward, 16),  # the paper's 16 points
+    "piecewise": _displacements(piecewise_affine_grid_forward, piecewise_affine_grid_backward, 4, 4),
 }

@@ -79,13 +79,22 @@ def _windows(x, size, filter_size, stride):
 def _conv2d_dx(dy, W, x_shape, stride, padding):
     """The transpose of im2col, tap by tap: each tap's share of dx is added where its pixel came from."""
     B, H, W_x, C = x_shape
-    kh, kw, _, F = W.shape
     _, H_y, W_y, _ = dy.shape
     dx = get_array_module(dy).zeros((B, H + 2 * padding, W_x + 2 * padding, C), dtype=dy.dtype)
-    dy_rows = dy.reshape(B * H_y * W_y, F)
-    for i in range(kh):
-        for j in range(kw):
+    for i, W_i in enumerate(W):
+        for j, share in enumerate(_shares(dy, W_i)):
             # dx_{hs+i-p, ws+j-p} += W_ij dy_hw
-            share = (dy_rows @ W[i, j].T).reshape(B, H_y, W_y, C)
             dx[:, i:i + stride * H_y:stride, j:j + stride * W_y:stride] += share
     return dx[:, padding:padding + H, padding:padding + W_x]
+
+
+def _shares(dy, W_i):
+    """W_ij dy_hw for the taps j of one row i: kw arrays (B, H', W', C)."""
+    B, H_y, W_y, F = dy.shape
+    kw, C, _ = W_i.shape
+    dy_rows = dy.reshape(B * H_y * W_y, F)
+    if C >= 8:
+        return [(dy_rows @ W_ij.T).reshape(B, H_y, W_y, C) for W_ij in W_i]
+    # with few channels one tap is too thin a product for BLAS: the whole row at once, each tap's share in one piece
+    shares = W_i.reshape(kw * C, F) @ dy_rows.T
+    return get_array_module(dy).moveaxis(shares.reshape(kw, C, B, H_y, W_y), 1, 4)

@@ -46,9 +46,9 @@ def max_pool_forward(x, *, size=2, ceil=False):
     y = x[:, :size * H_y:size, :size * W_y:size].copy()
     winner = xp.zeros(y.shape, dtype=xp.intp if size > 15 else xp.uint8)
     for tap, (rows, columns, view) in enumerate(_pool_taps(x, size, H_y, W_y)):
-        best = y[:, rows, columns]
-        # strictly greater: a tied maximum stays with the first
-        xp.copyto(winner[:, rows, columns], winner.dtype.type(tap), where=view > best)
+        best, best_tap = y[:, rows, columns], winner[:, rows, columns]
+        # strictly greater: a tied maximum stays with the first. The last to win has the largest number
+        xp.maximum(best_tap, (view > best) * winner.dtype.type(tap), out=best_tap)
         xp.maximum(best, view, out=best)
     return y, PoolCache(winner, x.shape, size, ceil)
 
