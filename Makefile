@@ -7,14 +7,14 @@ PY := .venv/bin/python
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-run: .venv/installed  ## train a CNN and an ST-CNN on rotated, scaled, moved digits, and compare them (about 3 minutes)
+run: .venv/installed  ## train a CNN and an ST-CNN on rotated, scaled, moved digits, and compare them (about 4 minutes)
 	$(PY) -m stn_scratch train --model cnn st-cnn --out runs/first --overwrite --digits embedded --data rts \
 	    $(RUN_OPTIONS)
 
 RUN_OPTIONS := --seed 0 --parameters 60000 --iterations 1500 --decay-every 1000 --batch 128 --lr 0.03 \
     --localisation-factor 0.2 --clip-norm 5
 
-test: .venv/installed  ## the tests, with the coverage of the core (about 3 minutes)
+test: .venv/installed  ## the tests, with the coverage of the core (about 5 minutes)
 	$(PY) -m pytest --cov --cov-report=term:skip-covered
 	$(PY) -m coverage report --include="*/grids/*,*/sampling/*,*/layers/*" --fail-under=100
 

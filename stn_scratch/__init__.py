@@ -51,6 +51,7 @@ from stn_scratch.network import (
 )
 from stn_scratch.optimiser import SGD
 from stn_scratch.sampling import sample_backward, sample_forward
+from stn_scratch.sampling.kernels import Gaussian, Triangle
 from stn_scratch.sampling.volume import (
     flatten_depth_backward,
     flatten_depth_forward,

@@ -42,7 +42,7 @@ def _train_options(train):
     add("--seed", type=int, help="of parameters, batches, validation and test images (default 0)")
     add("--device", choices=("cpu", "gpu"), help="(default cpu)")
     add("--data-dir", help="a folder with MNIST's four .gz files (or the environment variable STN_DATA)")
-    add("--digits", choices=("auto", "mnist", "embedded"), help="auto: MNIST, or the embedded digits without a network")
+    add("--digits", choices=("auto", "mnist", "embedded"), help="auto: MNIST, or the embedded digits when offline")
     add("--out", type=Path, help="the run's folder (default runs/MODEL-DATA-SEED)")
     add("--resume", action="store_true", help="go on with an interrupted run")
     add("--overwrite", action="store_true", help="throw away a run that stands in the folder")

@@ -216,8 +216,8 @@ def test_errors_of_forward(U, grid, kind, sentence):
 
 
 @pytest.mark.parametrize("option, choices", [
-    ("kernel", "'integer', 'bilinear'"), ("padding", "'zeros', 'border', 'reflect'"),
-    ("lattice", "'right', 'central'")])
+    ("kernel", "'integer', 'bilinear', 'bicubic' or a kernel such as Gaussian(radius=3)"),
+    ("padding", "'zeros', 'border', 'reflect'"), ("lattice", "'right', 'central'")])
 @pytest.mark.parametrize("value", ["left", 3, None])
 def test_unknown_options(xp, option, choices, value):
     U, grid, _ = checks.inputs(xp)

@@ -5,13 +5,17 @@ pass *gathers* those taps, and the backward pass *scatters* into them: the cost 
 
 A tap outside the image has weight and slope 0 (a mask), and only its *index* is clipped into the image: weights made
 from clipped indices would lose the last row and column.
+
+With padding "border" or "reflect" the image goes on outside. For a kernel that looks no further than its cell, moving
+the coordinate into the image comes to the same; a wider one looks past the edge from inside as well, so there it is the
+*taps* that are moved into the image (as PyTorch does for its bicubic).
 """
 
 from typing import NamedTuple
 
 from stn_scratch.backend import get_array_module, scatter_add
 from stn_scratch.coordinates import pixels_per_unit, to_pixels
-from stn_scratch.sampling.kernels import KERNELS
+from stn_scratch.sampling.kernels import KERNELS, Kernel, KernelOfWidth
 from stn_scratch.sampling.padding import PADDINGS, pad_coordinate
 from stn_scratch.validate import check_arrays, check_choice
 
@@ -20,7 +24,7 @@ LATTICE_RULES = {"right": (+1,), "central": (+1, -1)}  # the sides whose slopes 
 
 
 class Options(NamedTuple):
-    kernel: str
+    kernel: object  # a name of KERNELS, a Kernel or a KernelOfWidth
     padding: str
     align_corners: bool
     lattice: str
@@ -32,12 +36,14 @@ class SampleCache(NamedTuple):
     y_p: object  # (B, H', W')
     finite: object  # (B, H', W')
     options: Options
+    Phi: object = None  # (B, 2)
 
 
 class Tap(NamedTuple):
     index: object  # (B, H', W') m or n, inside the image
     weight: object  # (B, H', W') k(x_p - m)
     slope: object  # (B, H', W') dk/dx; None where nobody asked
+    dPhi: object = None  # (B, H', W') dk/dPhi; None where nobody asked, or there is no Phi
 
 
 def _taps(x_p, finite, size, options, side):
@@ -46,19 +52,30 @@ def _taps(x_p, finite, size, options, side):
     side: +1 or -1, for the slopes on that side; None: no slopes.
     """
     xp = get_array_module(x_p)
-    kernel = KERNELS[options.kernel]
-    padded = pad_coordinate(x_p, size=size, padding=options.padding, align_corners=options.align_corners,
-                            side=side or +1)
+    kernel = KERNELS[options.kernel] if isinstance(options.kernel, str) else options.kernel
+    image = {"size": size, "align_corners": options.align_corners}
+    of_coordinate, of_taps = ("zeros", options.padding) if kernel.looks_further else (options.padding, "zeros")
+    padded = pad_coordinate(x_p, padding=of_coordinate, side=side or +1, **image)
     cell = kernel.cell(padded.x_p, padded.side)
     a = padded.x_p - cell
-    slopes = kernel.slopes(a) if side else [None] * len(kernel.offsets)
+    unasked = [None] * len(kernel.offsets)
+    slopes = kernel.slopes(a) if side else unasked
+    dPhis = kernel.dPhi(a) if side and kernel.dPhi else unasked
     taps = []
-    for offset, weight, slope in zip(kernel.offsets, kernel.weights(a), slopes, strict=True):
-        m = cell + offset
+    for offset, weight, slope, dPhi in zip(kernel.offsets, kernel.weights(a), slopes, dPhis, strict=True):
+        m = pad_coordinate(cell + offset, padding=of_taps, side=+1, **image).x_p
         exists = (m >= 0) & (m <= size - 1) & finite
         index = xp.clip(m, 0, size - 1).astype(xp.intp)
-        taps.append(Tap(index, weight * exists, slope * padded.slope * exists if side else None))
+        taps.append(Tap(index, weight * exists, None if slope is None else slope * padded.slope * exists,
+                        None if dPhi is None else dPhi * exists))
     return taps
+
+
+def _of_axis(cache, axis):
+    """The options with the kernel of one axis: k(x; Phi_x) for 0, k(y; Phi_y) for 1."""
+    if cache.Phi is None:
+        return cache.options
+    return cache.options._replace(kernel=cache.options.kernel.at(cache.Phi[:, axis, None, None]))
 
 
 def _pairs(cache, side):
@@ -66,30 +83,44 @@ def _pairs(cache, side):
     B, H, W, _ = cache.U.shape
     xp = get_array_module(cache.U)
     image = (xp.arange(B, dtype=xp.intp) * (H * W))[:, None, None]
-    columns = _taps(cache.x_p, cache.finite, W, cache.options, side)
-    for n in _taps(cache.y_p, cache.finite, H, cache.options, side):
+    columns = _taps(cache.x_p, cache.finite, W, _of_axis(cache, 0), side)
+    for n in _taps(cache.y_p, cache.finite, H, _of_axis(cache, 1), side):
         row = image + n.index * W
         for m in columns:
             yield n, m, row + m.index
 
 
-def sample_forward(U, grid, *, kernel="bilinear", padding="zeros", align_corners=True, lattice="right"):
-    r"""Eq. (3): \(V_i^c = \sum_n^H \sum_m^W U_{nm}^c \, k(x_i - m) \, k(y_i - n)\), over the taps that are not zero.
+def _check_kernel(kernel, Phi):
+    named = isinstance(kernel, str) and kernel in KERNELS
+    if not named and not isinstance(kernel, Kernel | KernelOfWidth):
+        raise ValueError(f"kernel must be one of {', '.join(map(repr, KERNELS))} or a kernel such as "
+                         f"Gaussian(radius=3), not {kernel!r}")
+    if isinstance(kernel, KernelOfWidth) and Phi is None:
+        raise ValueError(f"Phi must be given, an array (B, 2), for the kernel {kernel!r}")
+    if not isinstance(kernel, KernelOfWidth) and Phi is not None:
+        raise ValueError(f"Phi must be left out: the kernel {kernel!r} has no parameters")
+
+
+def sample_forward(U, grid, Phi=None, *, kernel="bilinear", padding="zeros", align_corners=True, lattice="right"):
+    r"""Eq. (3): \(V_i^c = \sum_n^H \sum_m^W U_{nm}^c \, k(x_i - m; \Phi_x) \, k(y_i - n; \Phi_y)\), over the taps.
 
     U        (B, H, W, C) input image or feature map, float32 or float64
     grid     (B, 2, H', W') sampling grid, normalised to [-1, 1]: grid[:, 0] = x_s, grid[:, 1] = y_s
-    kernel   "bilinear" (Eq. 5) or "integer" (Eq. 4, the nearest pixel)
+    Phi      (B, 2) = Phi_x, Phi_y of each image, for a kernel with parameters and for no other
+    kernel   "bilinear" (Eq. 5), "integer" (Eq. 4, the nearest pixel), "bicubic" (Keys, a = -0.75), or one that Phi
+             makes wider or narrower: Gaussian(radius=3), Triangle(radius=3)
     padding  outside the image: "zeros", "border" or "reflect"
     align_corners  True: -1 and +1 are the centres of the edge pixels; False: their outer edges
     lattice  the slope at a kink, where a sample stands on a pixel: "right", one-sided, or "central", the mean of both
 
     Gives V (B, H', W', C) and a cache. A grid point that is NaN, infinite or beyond 1e30 samples nothing and gets no
-    gradient.
+    gradient. (A Phi that is NaN makes its image NaN; an infinite one is the narrowest or widest kernel.)
 
-    Raises TypeError or ValueError for a wrong rank, shape, dtype, device or option, and for an image with no pixels.
+    Raises TypeError or ValueError for a wrong rank, shape, dtype, device or option, for an image with no pixels, and
+    for a Phi that is missing or has no use.
     """
-    check_arrays(U=(U, "B H W C"), grid=(grid, "B 2 H' W'"))
-    check_choice("kernel", kernel, KERNELS)
+    check_arrays(U=(U, "B H W C"), grid=(grid, "B 2 H' W'"), **({} if Phi is None else {"Phi": (Phi, "B 2")}))
+    _check_kernel(kernel, Phi)
     check_choice("padding", padding, PADDINGS)
     check_choice("lattice", lattice, LATTICE_RULES)
     B, H, W, C = U.shape
@@ -103,12 +134,12 @@ def sample_forward(U, grid, *, kernel="bilinear", padding="zeros", align_corners
                 for k, size in enumerate((W, H)))
     x_p[~finite] = 0
     y_p[~finite] = 0
-    cache = SampleCache(U, x_p, y_p, finite, Options(kernel, padding, align_corners, lattice))
+    cache = SampleCache(U, x_p, y_p, finite, Options(kernel, padding, align_corners, lattice), Phi)
 
     pixels = U.reshape(B * H * W, C)
     V = xp.zeros((*x_p.shape, C), dtype=U.dtype)
     for n, m, index in _pairs(cache, side=None):
-        # Eq. (3): U_nm k(x - m) k(y - n)
+        # Eq. (3): U_nm k(x - m; Phi_x) k(y - n; Phi_y)
         V += (n.weight * m.weight)[..., None] * xp.take(pixels, index, axis=0)
     return V, cache
 
@@ -117,31 +148,39 @@ def sample_backward(dV, cache, *, need_dU=True):
     r"""Eqs. (6) and (7), summed against dV.
 
     \(\partial L / \partial U_{nm}^c = \sum_i \partial L / \partial V_i^c \; k(x_i - m) \, k(y_i - n)\) and
-    \(\partial L / \partial x_i = \sum_c \partial L / \partial V_i^c \sum_{n,m} U_{nm}^c \, k'(x_i - m) \, k(y_i - n)\).
+    \(\partial L / \partial x_i = \sum_c \partial L / \partial V_i^c \sum_{n,m} U_{nm}^c \, k'(x_i - m) \, k(y_i - n)\);
+    for Phi_x, the same as for x_i with \(\partial k / \partial \Phi_x\) for \(k'\), summed over i.
 
-    dV (B, H', W', C) -> dU (B, H, W, C), dgrid (B, 2, H', W'). With need_dU=False, dU is None and costs nothing
-    (for a transformer whose input is the image itself).
+    dV (B, H', W', C) -> dU (B, H, W, C), dgrid (B, 2, H', W'), and dPhi (B, 2) if Phi was given. With need_dU=False,
+    dU is None and costs nothing (for a transformer whose input is the image itself).
     """
-    U, x_p, _, _, options = cache
+    U, x_p, _, _, options, Phi = cache
     B, H, W, C = U.shape
     check_arrays(U=(U, "B H W C"), x_p=(x_p, "B H' W'"), dV=(dV, "B H' W' C"))
     xp = get_array_module(dV)
     pixels = U.reshape(B * H * W, C)
 
-    dx_p, dy_p = xp.zeros_like(x_p), xp.zeros_like(x_p)
+    dx_p, dy_p, dPhi_x, dPhi_y = (xp.zeros_like(x_p) for _ in range(4))
     sides = LATTICE_RULES[options.lattice]
     for side in sides:
         for n, m, index in _pairs(cache, side):
-            # sum_c dV U_nm: the factor that both slopes share
+            # sum_c dV U_nm: the factor that all slopes share
             dV_U = xp.einsum("bhwc,bhwc->bhw", dV, xp.take(pixels, index, axis=0))
             # Eq. (7): dV/dx = U_nm k'(x - m) k(y - n), and the same for y
             dx_p += dV_U * m.slope * n.weight
             dy_p += dV_U * m.weight * n.slope
+            if Phi is not None:
+                # Eq. (3): dV/dPhi_x = U_nm dk(x - m; Phi_x)/dPhi_x k(y - n), and the same for y
+                dPhi_x += dV_U * m.dPhi * n.weight
+                dPhi_y += dV_U * m.weight * n.dPhi
     # the chain rule from pixels to normalised coordinates, and the mean over the sides
     dx = dx_p * (pixels_per_unit(W, options.align_corners) / len(sides))
     dy = dy_p * (pixels_per_unit(H, options.align_corners) / len(sides))
-    dgrid = xp.stack([dx, dy], axis=1)
-    return (_scatter(dV, cache) if need_dU else None), dgrid
+    dU, dgrid = _scatter(dV, cache) if need_dU else None, xp.stack([dx, dy], axis=1)
+    if Phi is None:
+        return dU, dgrid
+    # one Phi for all samples of an image: their shares add
+    return dU, dgrid, xp.stack([d.sum(axis=(1, 2)) / len(sides) for d in (dPhi_x, dPhi_y)], axis=1)
 
 
 def _scatter(dV, cache):
