@@ -51,6 +51,14 @@ def at_step(patch, step, happens):
     patch.setattr(loop, "log", log_and)
 
 
+@pytest.fixture(autouse=True)
+def as_on_a_terminal():
+    """A process that was started in the background ignores Ctrl-C; here it does what it does on a terminal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def ctrl_c():
     signal.raise_signal(signal.SIGINT)
 
