@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -260,6 +261,15 @@ def test_a_poisoned_parameter_is_found(tmp_path, monkeypatch, layer, name):
     assert text.startswith("step 1: ") and "there is no checkpoint yet" in text and "\n" not in text
     assert f"layer {layer} " in text
     assert not (tmp_path / loop.CHECKPOINT).exists()
+
+
+def test_a_run_that_stops_leaves_no_thread_behind(tmp_path, monkeypatch):
+    """Not even while its error, and with it the loop's frame, is still held: a collector could wait for it anywhere."""
+    poison(monkeypatch, "9 Dense/W")
+    with pytest.raises(loop.NotFinite) as error:
+        loop.start(Config(**SMALL), tmp_path, progress=False)
+    assert error.traceback
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("batches")]
 
 
 def test_the_last_good_checkpoint_is_named_and_kept(tmp_path, monkeypatch):

@@ -44,7 +44,10 @@ def fixed_set(split, data, *, seed, purpose):
 
 
 def training_batches(split, data, *, batch, rng):
-    """Batches for ever: digits drawn at random with replacement, distorted afresh; `rng` runs one batch ahead."""
+    """Batches for ever: digits drawn at random with replacement, distorted afresh; `rng` runs one batch ahead.
+
+    Close it when you are done: it holds a thread.
+    """
     xp = get_array_module(split.images)
 
     def draw():
@@ -52,7 +55,7 @@ def training_batches(split, data, *, batch, rng):
         x = distort(data, rng, xp.take(split.images, chosen, axis=0))
         return Batch(x, xp.take(split.labels, chosen), rng.bit_generator.state)
 
-    with ThreadPoolExecutor(1) as executor:
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as executor:
         following = executor.submit(draw)
         while True:
             current, following = following.result(), executor.submit(draw)

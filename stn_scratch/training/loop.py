@@ -4,7 +4,7 @@ import json
 import signal
 import threading
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -153,7 +153,8 @@ def _train(run, rng, done, progress):
     bar = tqdm(total=config.iterations, initial=done, desc=config.model, unit="step",
                disable=None if progress else True)  # None: shown on a terminal only
     meter = Meter(config.batch)
-    with executor as gradient, bar, _ctrl_c() as interrupted:
+    # closed here: left to the garbage collector, the source would wait for its thread at any moment, in any thread
+    with executor as gradient, closing(source), bar, _ctrl_c() as interrupted:
         for number, batch in enumerate(islice(source, config.iterations - done), start=done + 1):
             result = gradient(run.network, run.params, batch.x, batch.labels)
             last = number == config.iterations
