@@ -13,6 +13,7 @@ from stn_scratch.backend import get_array_module
 from stn_scratch.data.clutter import add_clutter
 from stn_scratch.grids.affine import affine_grid_forward
 from stn_scratch.grids.projective import projective_grid_forward
+from stn_scratch.grids.thin_plate import tps_grid_forward
 from stn_scratch.sampling import sample_forward
 from stn_scratch.validate import check_choice
 
@@ -82,6 +83,22 @@ def stretch(digits, *, canvas, corners):
     return images
 
 
+def warp(digits, *, canvas, scale, displacement):
+    """Each digit bent by a thin-plate spline on a black canvas; its 28-pixel frame fills the canvas at scale 1.
+
+    digits (B, H, W, C); scale (B,); displacement (B, K, 2): by how much the canvas is read beside each of its K
+    control points, x, y in canvas pixels; host arrays -> (B, canvas, canvas, C). The control points are a square
+    lattice, row by row, from edge to edge of the canvas.
+    """
+    xp = get_array_module(digits)
+    # from pixels to [-1, 1], here the canvas' outer edges (align_corners=False)
+    theta, scale = (xp.asarray(a.astype(digits.dtype.name)) for a in (displacement / (canvas / 2), scale))
+    bent, _ = tps_grid_forward(theta, size=(canvas, canvas), align_corners=False)
+    # then from the canvas to the digit: divide by the scale
+    images, _ = sample_forward(digits, bent / scale[:, None, None, None], align_corners=False)
+    return images
+
+
 def draw_r(rng, digits, canvas):
     """R: turned by up to 90 degrees either way; the 28-pixel frame, enlarged, fills the canvas (its size is ours)."""
     B = len(digits)
@@ -128,6 +145,16 @@ def draw_p(rng, digits, canvas):
     return stretch(digits, canvas=canvas, corners=corners)
 
 
+def draw_e(rng, digits, canvas):
+    """E: 16 control points moved by a normal of 1.5 pixels, after a scale of 0.75 to 1 (paper, App. A.4).
+
+    Ours, for the paper does not say, or by memory only: the canvas; that, as in R, the 28-pixel frame at scale 1 fills
+    it; that the pixels are the canvas'; the 16 points, and the range of the scale.
+    """
+    scale = rng.uniform(0.75, 1.0, len(digits))
+    return warp(digits, canvas=canvas, scale=scale, displacement=rng.normal(0, 1.5, (len(digits), 16, 2)))
+
+
 def draw_tc(rng, digits, canvas):
     """TC: at a random place, whole pixels, and six 6x6 patches of other digits of the batch strewn over the canvas."""
     B, size = digits.shape[:2]
@@ -147,6 +174,7 @@ DISTORTIONS = {
     "rts": Distortion(42, "rotation by up to 45 degrees, scale 0.7 to 1.2, random place", draw_rts),
     "tc": Distortion(60, "random place, six 6x6 pieces of other digits as clutter", draw_tc),
     "p": Distortion(42, "perspective: scale 0.75 to 1, corners moved by a normal of 5 pixels", draw_p),
+    "e": Distortion(42, "elastic: scale 0.75 to 1, 16 points of a thin plate moved by a normal of 1.5 pixels", draw_e),
 }
 
 
