@@ -10,6 +10,15 @@ from stn_scratch.sampling import sample_backward, sample_forward
 from stn_scratch.validate import check_choice, check_size
 
 
+class TransformerCache(NamedTuple):
+    hidden: object  # caches of the localisation network, ...
+    regression: object
+    grid: object
+    V: object  # ... and of the sampler
+    theta: object  # (B, n) and
+    sampled: object  # (B, 2, H', W'), for whoever wants to look
+
+
 @dataclass(frozen=True)
 class SpatialTransformer:
     """The paper's module (Sec. 3): localisation network -> grid -> sampler. U (B, H, W, C) -> V (B, H', W', C).
@@ -45,19 +54,18 @@ class SpatialTransformer:
 
     def forward(self, params, U):
         hidden, cache_hidden = self.localisation.forward(params["localisation"]["hidden"], U)
-        theta, cache_theta = self.regression.forward(params["localisation"]["regression"], hidden)
+        theta, cache_regression = self.regression.forward(params["localisation"]["regression"], hidden)
         grid, cache_grid = TRANSFORMATIONS[self.transform].forward(
             theta, size=self.size or U.shape[1:3], align_corners=self.align_corners)
         V, cache_V = sample_forward(U, grid, kernel=self.kernel, padding=self.padding,
                                     align_corners=self.align_corners, lattice=self.lattice)
-        return V, (cache_hidden, cache_theta, cache_grid, cache_V, grid)
+        return V, TransformerCache(cache_hidden, cache_regression, cache_grid, cache_V, theta, grid)
 
     def backward(self, dV, cache, *, need_dx=True):
-        cache_hidden, cache_theta, cache_grid, cache_V, _ = cache
-        dU, dgrid = sample_backward(dV, cache_V, need_dU=need_dx)
-        dtheta = TRANSFORMATIONS[self.transform].backward(dgrid, cache_grid)
-        dhidden, d_regression = self.regression.backward(dtheta, cache_theta)
-        dU_localisation, d_hidden = self.localisation.backward(dhidden, cache_hidden, need_dx=need_dx)
+        dU, dgrid = sample_backward(dV, cache.V, need_dU=need_dx)
+        dtheta = TRANSFORMATIONS[self.transform].backward(dgrid, cache.grid)
+        dhidden, d_regression = self.regression.backward(dtheta, cache.regression)
+        dU_localisation, d_hidden = self.localisation.backward(dhidden, cache.hidden, need_dx=need_dx)
         # the two paths from the loss to U, through the sampled pixels and through theta, meet here: they add
         dU = dU + dU_localisation if need_dx else None
         return dU, {"localisation": {"hidden": d_hidden, "regression": d_regression}}
@@ -67,9 +75,10 @@ class Look(NamedTuple):
     """What one spatial transformer saw and did."""
 
     U: object  # (B, H, W, C) its input
+    theta: object  # (B, n) the parameters of its transformation
     grid: object  # (B, 2, H', W') where it sampled
     V: object  # (B, H', W', C) its output
-    align_corners: bool
+    transformer: SpatialTransformer
 
 
 def looks(network, params, x):
@@ -79,5 +88,5 @@ def looks(network, params, x):
         U = x
         x, cache = net.forward(params[name], U)
         if isinstance(net, SpatialTransformer):
-            seen.append(Look(U, cache[-1], x, net.align_corners))
+            seen.append(Look(U, cache.theta, cache.sampled, x, net))
     return x, seen

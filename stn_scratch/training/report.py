@@ -77,7 +77,7 @@ def _grid_in_pixels(look):
     """The grid (B, 2, H', W') in pixels of the transformer's input, on the host."""
     x_s, y_s = np.moveaxis(to_host(look.grid), 1, 0)
     _, H, W, _ = look.U.shape
-    return np.stack([to_pixels(x_s, W, look.align_corners), to_pixels(y_s, H, look.align_corners)], axis=1)
+    return np.stack([to_pixels(x_s, W, look.transformer.align_corners), to_pixels(y_s, H, look.transformer.align_corners)], axis=1)
 
 
 def _draw_grid(ax, grid, image_size, lines=7):
