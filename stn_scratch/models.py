@@ -4,6 +4,8 @@ Every network has three weight layers in its classifier. `width`, the units or f
 free: `build_model` chooses it so that all networks of a comparison hold the same number of parameters.
 """
 
+from typing import NamedTuple
+
 from stn_scratch.backend import get_array_module, host_generator
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.network import AvgPool, Conv2D, Dense, Flatten, MaxPool, ReLU, Sequential
@@ -18,13 +20,17 @@ def fcn(width, classes):
 
 
 def cnn(width, classes):
-    """9x9 convolution, 2x2 max-pooling, 7x7 convolution, 2x2 max-pooling, classifier (A.4).
+    """9x9 convolution, 2x2 max-pooling, 7x7 convolution, 2x2 max-pooling, classifier (A.4)."""
+    return [*_convolution(width, 9), *_convolution(width, 7), Flatten(), Dense(classes)]
+
+
+def _convolution(width, size):
+    """size x size convolution and 2x2 max-pooling.
 
     ReLU stands after the pooling: the maximum of rectified values is the rectified maximum, at a quarter of the work.
     Pooling keeps incomplete windows: only so does the paper's 42-pixel network fit together after its 2x downsampling.
     """
-    return [Conv2D(width, 9), MaxPool(2, ceil=True), ReLU(),
-            Conv2D(width, 7), MaxPool(2, ceil=True), ReLU(), Flatten(), Dense(classes)]
+    return [Conv2D(width, size), MaxPool(2, ceil=True), ReLU()]
 
 
 def fcn_localisation():
@@ -38,33 +44,49 @@ def cnn_localisation():
                       Flatten(), Dense(20), ReLU())
 
 
-# name -> classifier, localisation network of the transformer in front of it (None: no transformer)
+def feature_localisation():
+    """Two fully connected hidden layers of 32 units, as the paper has them between convolutions (Sec. 4.2).
+
+    The 2x downsampling before them is ours: without it they would hold most of the network's parameters.
+    """
+    return Sequential(AvgPool(2, ceil=True), Flatten(), Dense(32), ReLU(), Dense(32), ReLU())
+
+
+class Model(NamedTuple):
+    classifier: object  # (width, classes) -> its layers
+    transformers: dict  # number of the layer before which a transformer stands -> its localisation network
+
+
 MODELS = {
-    "fcn": (fcn, None),
-    "cnn": (cnn, None),
-    "st-fcn": (fcn, fcn_localisation),
-    "st-cnn": (cnn, cnn_localisation),
+    "fcn": Model(fcn, {}),
+    "cnn": Model(cnn, {}),
+    "st-fcn": Model(fcn, {0: fcn_localisation}),
+    "st-cnn": Model(cnn, {0: cnn_localisation}),
+    "mst-cnn": Model(cnn, {0: cnn_localisation, 3: feature_localisation}),  # before each convolution
 }
 PARAMETERS = 400_000  # "around 400k" in every network of the paper's comparison, by memory of its appendix
 
 
-def make_network(name, *, in_shape, width, classes=10, transform="affine", downsample=None, lattice="right"):
+def make_network(name, *, in_shape, width, classes=10, transform="affine", downsample=None, **options):
     """The network `name` with `width` units or filters in the hidden layers of its classifier.
 
-    downsample  average pooling between the transformer and the classifier, 1 or 2; None: 2 from 42 pixels on, as the
-                paper has it for its 42- and 60-pixel data (RTS, TC)
+    downsample  average pooling between the first transformer and the classifier, 1 or 2; None: 2 from 42 pixels on, as
+                the paper has it for its 42- and 60-pixel data (RTS, TC)
+    options     of every `SpatialTransformer` in it: kernel, padding, lattice
     """
     check_choice("name", name, MODELS)
     check_choice("transform", transform, TRANSFORMATIONS)
-    if downsample is not None:
-        check_whole("downsample", downsample)
-    classifier, localisation = MODELS[name]
-    layers = classifier(width, classes)
-    if localisation is not None:
-        if downsample is None:
-            downsample = 2 if min(in_shape[:2]) >= 42 else 1
-        pooled = [AvgPool(downsample, ceil=True)] if downsample > 1 else []
-        layers = [SpatialTransformer(localisation(), transform, lattice=lattice), *pooled, *layers]
+    if downsample is None:
+        downsample = 2 if min(in_shape[:2]) >= 42 else 1
+    check_whole("downsample", downsample)
+    classifier, transformers = MODELS[name]
+    layers = []
+    for k, layer in enumerate(classifier(width, classes)):
+        if k in transformers:
+            layers.append(SpatialTransformer(transformers[k](), transform, **options))
+            if k == 0 and downsample > 1:
+                layers.append(AvgPool(downsample, ceil=True))
+        layers.append(layer)
     return Sequential(*layers)
 
 
@@ -72,11 +94,11 @@ def build_model(name, *, in_shape, classes=10, transform="affine", seed=0, dtype
                 **options):
     """A network of the paper and its first parameters, on the host.
 
-    name        "fcn", "cnn", "st-fcn" or "st-cnn"
+    name        of `MODELS`: "fcn", "cnn", "st-fcn", "st-cnn", "mst-cnn"
     in_shape    (H, W, C) of one image
     transform   of the ST networks: a name of `stn_scratch.grids.TRANSFORMATIONS`
     parameters  the budget: the hidden width is the one whose network comes closest to it
-    options     `downsample`, `lattice` of `make_network`
+    options     `downsample`, `kernel`, `padding`, `lattice` of `make_network`
 
     Gives network, params. The same seed gives the same parameters. Raises ValueError for an unknown name or
     transformation, where the image is too small for the network, and where the budget is.

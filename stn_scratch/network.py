@@ -193,3 +193,32 @@ class Parallel:
             if need_dx:
                 dx = dx_part if dx is None else dx + dx_part
         return dx, grads
+
+
+@dataclass(frozen=True)
+class Shared:
+    """One network for each of n images side by side: x (B, n, ...) -> (B, n, ...).
+
+    The parameters are shared, so what the n images ask of them adds up. (The paper's App. A.2 compares images in this
+    way.)
+    """
+
+    network: object
+
+    def init(self, rng, in_shape):
+        params, out_shape = self.network.init(rng, in_shape[1:])
+        return params, (in_shape[0], *out_shape)
+
+    def forward(self, params, x):
+        y, cache = self.network.forward(params, _fold(x))
+        return y.reshape(*x.shape[:2], *y.shape[1:]), (cache, x.shape)
+
+    def backward(self, dy, cache, *, need_dx=True):
+        network_cache, shape = cache
+        dx, grads = self.network.backward(_fold(dy), network_cache, need_dx=need_dx)
+        return (dx.reshape(shape) if need_dx else None), grads
+
+
+def _fold(x):
+    """(B, n, ...) -> (B n, ...): more images of one batch. Their gradients add as those of a batch do."""
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])

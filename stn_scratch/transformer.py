@@ -3,11 +3,16 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from stn_scratch.backend import get_array_module
 from stn_scratch.grids import TRANSFORMATIONS
-from stn_scratch.network import Dense, image_shape
+from stn_scratch.network import Dense, Parallel, Sequential, image_shape
 from stn_scratch.parameters import pack
 from stn_scratch.sampling import sample_backward, sample_forward
+from stn_scratch.sampling.kernels import KernelOfWidth
 from stn_scratch.validate import check_choice, check_size
+
+# The Phi with which a kernel of learnable width starts: nearly its narrowest, where its width can still be learnt.
+NARROW = (-3.0, -3.0)
 
 
 class TransformerCache(NamedTuple):
@@ -27,13 +32,15 @@ class SpatialTransformer:
                   weights and the identity as its bias, so that every transformer starts as the identity
     transform     a name of `TRANSFORMATIONS`: "affine", "attention", "projective", "tps", ...
     size          (H', W') of the output; None: as the input
-    kernel, padding, align_corners, lattice   as in `sample_forward`
+    kernel        as in `sample_forward`. For one of learnable width, such as Triangle(), the regression layer gives
+                  Phi_x, Phi_y of each image behind its theta; it starts nearly as narrow as it can be
+    padding, align_corners, lattice   as in `sample_forward`
     """
 
     localisation: object
     transform: str = "affine"
     size: tuple | None = None
-    kernel: str = "bilinear"
+    kernel: object = "bilinear"
     padding: str = "zeros"
     align_corners: bool = True
     lattice: str = "right"
@@ -44,7 +51,9 @@ class SpatialTransformer:
         if self.size is not None:
             check_size("size", self.size)
         identity = TRANSFORMATIONS[self.transform].identity
-        object.__setattr__(self, "regression", Dense(len(identity), bias=identity))
+        start = (*identity, *NARROW) if isinstance(self.kernel, KernelOfWidth) else identity
+        # a frozen dataclass sets what it derives from its fields in this way
+        object.__setattr__(self, "regression", Dense(len(start), bias=start))
 
     def init(self, rng, in_shape):
         H, W, C = image_shape(self, in_shape)
@@ -54,17 +63,20 @@ class SpatialTransformer:
 
     def forward(self, params, U):
         hidden, cache_hidden = self.localisation.forward(params["localisation"]["hidden"], U)
-        theta, cache_regression = self.regression.forward(params["localisation"]["regression"], hidden)
+        p, cache_regression = self.regression.forward(params["localisation"]["regression"], hidden)
+        n = len(TRANSFORMATIONS[self.transform].identity)
+        theta, Phi = p[:, :n], (p[:, n:] if p.shape[1] > n else None)
         grid, cache_grid = TRANSFORMATIONS[self.transform].forward(
             theta, size=self.size or U.shape[1:3], align_corners=self.align_corners)
-        V, cache_V = sample_forward(U, grid, kernel=self.kernel, padding=self.padding,
+        V, cache_V = sample_forward(U, grid, Phi, kernel=self.kernel, padding=self.padding,
                                     align_corners=self.align_corners, lattice=self.lattice)
         return V, TransformerCache(cache_hidden, cache_regression, cache_grid, cache_V, theta, grid)
 
     def backward(self, dV, cache, *, need_dx=True):
-        dU, dgrid = sample_backward(dV, cache.V, need_dU=need_dx)
+        dU, dgrid, *dPhi = sample_backward(dV, cache.V, need_dU=need_dx)
         dtheta = TRANSFORMATIONS[self.transform].backward(dgrid, cache.grid)
-        dhidden, d_regression = self.regression.backward(dtheta, cache.regression)
+        dp = get_array_module(dV).concatenate([dtheta, *dPhi], axis=1)
+        dhidden, d_regression = self.regression.backward(dp, cache.regression)
         dU_localisation, d_hidden = self.localisation.backward(dhidden, cache.hidden, need_dx=need_dx)
         # the two paths from the loss to U, through the sampled pixels and through theta, meet here: they add
         dU = dU + dU_localisation if need_dx else None
@@ -82,11 +94,20 @@ class Look(NamedTuple):
 
 
 def looks(network, params, x):
-    """The logits of a Sequential and a `Look` for each spatial transformer in it, in their order."""
+    """The output of a network and a `Look` for each spatial transformer in its sequences and branches, in order."""
     seen = []
-    for name, net in network.networks.items():
-        U = x
-        x, cache = net.forward(params[name], U)
+
+    def forward(net, params, x):
+        if isinstance(net, Sequential):
+            for name, part in net.networks.items():
+                x = forward(part, params[name], x)
+            return x
+        if isinstance(net, Parallel):
+            ys = [forward(part, params[name], x) for name, part in net.networks.items()]
+            return get_array_module(x).concatenate(ys, axis=-1)
+        y, cache = net.forward(params, x)
         if isinstance(net, SpatialTransformer):
-            seen.append(Look(U, cache.theta, cache.sampled, x, net))
-    return x, seen
+            seen.append(Look(x, cache.theta, cache.sampled, y, net))
+        return y
+
+    return forward(network, params, x), seen

@@ -5,16 +5,18 @@ import re
 
 import numpy
 import pytest
+from small_networks import as_pair
 
 from stn_scratch import models
 from stn_scratch.backend import host_generator, to_host
+from stn_scratch.gradcheck import check_gradients
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.models import MODELS, build_model, count_parameters, make_network, predict
 from stn_scratch.network import AvgPool
 from stn_scratch.parameters import leaves, unpack
-from stn_scratch.transformer import SpatialTransformer
+from stn_scratch.transformer import SpatialTransformer, looks
 
-TRANSFORMERS = [name for name in MODELS if name.startswith("st-")]
+TRANSFORMERS = [name for name, model in MODELS.items() if model.transformers]
 SIDES = 28, 42, 60
 SMALL = (26, 29, 2)  # asymmetric, and large enough for every network
 
@@ -41,11 +43,11 @@ def test_equal_parameter_counts(side, budget, tolerance, apart):
 @pytest.mark.parametrize("name", TRANSFORMERS)
 @pytest.mark.parametrize("side", SIDES)
 def test_a_transformation_adds_only_its_regression(name, side):
-    units = 32 if name == "st-fcn" else 20
+    units = {"st-fcn": [32], "st-cnn": [20], "mst-cnn": [20, 32]}[name]
     counts = {transform: count_parameters(small(name, transform=transform, in_shape=(side, side, 1))[1])
               for transform in TRANSFORMATIONS}
     for transform, n in counts.items():
-        assert n - counts["affine"] == (units + 1) * (len(TRANSFORMATIONS[transform].identity) - 6)
+        assert n - counts["affine"] == sum(u + 1 for u in units) * (len(TRANSFORMATIONS[transform].identity) - 6)
 
 
 @pytest.mark.parametrize("transform", TRANSFORMATIONS)
@@ -101,7 +103,7 @@ def test_the_papers_st_cnn_fits_together():
 @pytest.mark.parametrize("name", MODELS)
 def test_three_weight_layers_and_logits(name):
     network, params = small(name, width=4)
-    classifier = [net for net in params if net != "0 SpatialTransformer" and len(params[net])]
+    classifier = [net for net in params if "SpatialTransformer" not in net and len(params[net])]
     assert len(classifier) == 3
     logits, _ = network.forward(params, numpy.ones((2, *SMALL)))
     assert logits.shape == (2, 10)
@@ -129,6 +131,34 @@ def test_starts_as_the_identity(xp, name, transform):
     numpy.testing.assert_allclose(to_host(V), x, rtol=0, atol=1e-12)
 
 
+def test_two_transformers_in_series():
+    """ST-CNN-ST-CNN: the second one warps what the first convolution gives, all its channels, from the identity on."""
+    network, params = small("mst-cnn", in_shape=(40, 43, 1), width=34, lattice="central")
+    assert shapes(network, (40, 43, 1)) == {
+        "0 SpatialTransformer": (40, 43, 1), "1 Conv2D": (32, 35, 34), "2 MaxPool": (16, 18, 34),
+        "3 ReLU": (16, 18, 34), "4 SpatialTransformer": (16, 18, 34), "5 Conv2D": (10, 12, 34), "6 MaxPool": (5, 6, 34),
+        "7 ReLU": (5, 6, 34), "8 Flatten": (1020,), "9 Dense": (10,)}
+    assert shapes(network.networks["4 SpatialTransformer"].localisation, (16, 18, 34)) == {
+        "0 AvgPool": (8, 9, 34), "1 Flatten": (2448,), "2 Dense": (32,), "3 ReLU": (32,), "4 Dense": (32,),
+        "5 ReLU": (32,)}
+    assert [net.lattice for net in network.networks.values() if isinstance(net, SpatialTransformer)] == ["central"] * 2
+    _, (first, second) = looks(network, params, numpy.random.default_rng(1).normal(size=(2, 40, 43, 1)))
+    for look in (first, second):
+        numpy.testing.assert_allclose(look.V, look.U, rtol=0, atol=1e-12)
+    assert second.U.any()
+
+
+def test_the_gradient_of_the_whole_mst_cnn():
+    """float64, every parameter off its start, sampled entries of each array."""
+    network, params = small("mst-cnn", in_shape=(26, 27, 1), width=2)
+    rng = numpy.random.default_rng(2)
+    params.flat[...] += rng.normal(scale=0.02, size=params.flat.size)
+    x = rng.uniform(size=(2, 26, 27, 1))
+    forward, backward = as_pair(network, params)
+    assert check_gradients(lambda flat: forward(x, flat), lambda dy, cache: backward(dy, cache)[1], (params.flat,),
+                           entries=60) <= 1e-7
+
+
 @pytest.mark.parametrize("name", ["fcn", "st-fcn"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_seed_gives_the_same_network(name, dtype):
@@ -147,7 +177,7 @@ def test_float32_by_default_and_as_views():
 
 
 @pytest.mark.parametrize("name, options, sentence", [
-    ("cn", {}, "name must be one of 'fcn', 'cnn', 'st-fcn', 'st-cnn', not 'cn'"),
+    ("cn", {}, "name must be one of 'fcn', 'cnn', 'st-fcn', 'st-cnn', 'mst-cnn', not 'cn'"),
     (None, {}, "name must be one of "),
     ("st-fcn", {"transform": "afine"}, "transform must be one of 'affine', "),
     ("fcn", {"dtype": "float16"}, "dtype must be one of 'float32', 'float64', not 'float16'"),

@@ -19,8 +19,10 @@ from stn_scratch.network import (
     Parallel,
     ReLU,
     Sequential,
+    Shared,
 )
 from stn_scratch.parameters import leaves
+from stn_scratch.sampling.kernels import Gaussian, Triangle
 from stn_scratch.transformer import SpatialTransformer
 
 IMAGE = (5, 7, 2)
@@ -50,6 +52,12 @@ NETWORKS = {
     "two transformers in parallel": (
         Parallel(SpatialTransformer(localisation(), "attention", size=(3, 4)),
                  SpatialTransformer(localisation(), "translation", size=(3, 4))), IMAGE, (3, 4, 4)),
+    "SpatialTransformer, 40 channels": (SpatialTransformer(localisation(), "similarity"), (4, 3, 40), (4, 3, 40)),
+    "SpatialTransformer, Triangle": (SpatialTransformer(localisation(), kernel=Triangle(2)), IMAGE, IMAGE),
+    "SpatialTransformer, Gaussian": (SpatialTransformer(localisation(), "attention", size=(3, 4), kernel=Gaussian(),
+                                                        padding="border"), IMAGE, (3, 4, 2)),
+    "Shared": (Shared(Sequential(Conv2D(2, 2), ReLU(), Flatten(), Dense(3))), (4, *IMAGE), (4, 3)),
+    "Shared transformer": (Shared(SpatialTransformer(localisation(), "attention")), (2, *IMAGE), (2, *IMAGE)),
 }
 every_network = pytest.mark.parametrize("name", NETWORKS)
 
@@ -144,6 +152,25 @@ def test_parallel_concatenates_and_adds(xp):
     same_tree(grads, {"0 Conv2D": grads_a, "1 Conv2D": grads_b})
 
 
+def test_what_several_images_ask_of_shared_parameters_adds_up(xp):
+    """Three images through one spatial transformer are three passes with the same parameters."""
+    alone = SpatialTransformer(localisation(), "similarity")
+    params, x = start(Shared(alone), (3, *IMAGE), xp, noise=0.1)
+    y, cache = Shared(alone).forward(params, x)
+    dy = xp.asarray(numpy.random.default_rng(5).normal(size=y.shape))
+    dx, grads = Shared(alone).backward(dy, cache)
+    total = {}
+    for n in range(3):
+        y_n, cache_n = alone.forward(params, x[:, n])
+        same(y[:, n], y_n)
+        dx_n, grads_n = alone.backward(dy[:, n], cache_n)
+        same(dx[:, n], dx_n)
+        total = {path: total.get(path, 0) + a for path, a in leaves(grads_n)}
+    for path, a in leaves(grads):
+        same(a, total[path])
+        assert numpy.abs(to_host(a)).max() > 1e-6
+
+
 @pytest.mark.parametrize("network", [
     Sequential(ReLU(), MaxPool()), Parallel(ReLU(), MaxPool(1)), Sequential(Sequential(ReLU()), Flatten(), Dense(3)),
     SpatialTransformer(Sequential(Flatten())), SpatialTransformer(Flatten()),
@@ -179,6 +206,7 @@ def test_empty_batch(xp, name):
     (MaxPool(6), IMAGE, "MaxPool"),
     (Sequential(AvgPool(6), Flatten(), Dense(2)), IMAGE, "AvgPool"),
     (Conv2D(3, 2), (70,), "Conv2D"),
+    (Shared(Conv2D(3, 2)), IMAGE, "Conv2D takes images (H, W, C); its input here is (7, 2)"),
     (MaxPool(), (70,), "MaxPool"),
 ])
 def test_init_refuses(network, in_shape, sentence):

@@ -9,10 +9,11 @@ from small_networks import localisation, same, start
 from stn_scratch.backend import to_host
 from stn_scratch.gradcheck import check_gradients
 from stn_scratch.grids import TRANSFORMATIONS
-from stn_scratch.network import Conv2D, Dense, Flatten, Sequential
+from stn_scratch.network import Conv2D, Dense, Flatten, Parallel, Sequential
 from stn_scratch.parameters import leaves
-from stn_scratch.sampling import sample_backward
-from stn_scratch.transformer import SpatialTransformer, looks
+from stn_scratch.sampling import sample_backward, sample_forward
+from stn_scratch.sampling.kernels import Gaussian, Triangle
+from stn_scratch.transformer import NARROW, SpatialTransformer, looks
 
 IMAGE = (5, 7, 2)
 every_transformation = pytest.mark.parametrize("transform", TRANSFORMATIONS)
@@ -48,7 +49,7 @@ def test_the_two_paths_to_U_add(xp, transform):
     params, U = start(network, IMAGE, xp, noise=0.2)
     V, cache = network.forward(params, U)
     dU, _ = network.backward(V, cache)
-    through_pixels, _ = sample_backward(V, cache[3])
+    through_pixels, _ = sample_backward(V, cache.V)
     # both paths are there, and only their sum is the slope
     assert numpy.abs(to_host(dU - through_pixels)).max() > 1e-3 < numpy.abs(to_host(through_pixels)).max()
     assert check_gradients(lambda U: network.forward(params, U),
@@ -66,10 +67,49 @@ def test_looks(xp):
     assert [look.V.shape for look in (first, second)] == [(2, 5, 7, 2), (2, 3, 4, 2)]
     conv, conv_params = network.networks["1 Conv2D"], params["1 Conv2D"]
     same(second.U, conv.forward(conv_params, first.V)[0])
-    assert first.align_corners is True
+    assert first.transformer.align_corners is True
 
 
-# Networks without parameters, and an empty batch.
+def test_looks_into_branches(xp):
+    """Two transformers side by side, behind a convolution, read the same feature map; a third reads what they give."""
+    network = Sequential(Conv2D(2, 2), Parallel(SpatialTransformer(localisation(), "attention"),
+                                                SpatialTransformer(localisation(), "translation")),
+                         SpatialTransformer(localisation()), Flatten(), Dense(3))
+    params, x = start(network, IMAGE, xp, noise=0.1)
+    logits, seen = looks(network, params, x)
+    same(logits, network.forward(params, x)[0])
+    assert [look.transformer.transform for look in seen] == ["attention", "translation", "affine"]
+    features, _ = network.networks["0 Conv2D"].forward(params["0 Conv2D"], x)
+    same(seen[0].U, features)
+    same(seen[1].U, features)
+    same(seen[2].U, xp.concatenate([seen[0].V, seen[1].V], axis=-1))
+    assert [look.theta.shape for look in seen] == [(2, 3), (2, 2), (2, 6)]
+
+
+# A kernel of learnable width.
+
+@pytest.mark.parametrize("kernel", [Triangle(2), Triangle(3), Gaussian(3)])
+def test_a_learnable_kernel_starts_narrow_and_can_widen(xp, kernel):
+    network = SpatialTransformer(localisation(), "attention", kernel=kernel)
+    params, U = start(network, IMAGE, xp)
+    V, cache = network.forward(params, U)
+    regression = params["localisation"]["regression"]
+    assert to_host(regression["b"]).tolist() == [1, 0, 0, *NARROW] and not to_host(regression["W"]).any()
+    narrowest, widest = kernel.bounds
+    widths = to_host(kernel.width_of(cache.V.Phi))
+    assert (widths < narrowest + 0.05 * (widest - narrowest)).all()
+    same(V, sample_forward(U, cache.sampled, cache.V.Phi, kernel=kernel)[0])
+    _, grads = network.backward(V, cache)
+    dPhi = to_host(grads["localisation"]["regression"]["b"])[3:]
+    assert (numpy.abs(dPhi) > 1e-3).all()
+
+
+def test_each_image_has_its_own_width(xp):
+    network = SpatialTransformer(localisation(), "translation", kernel=Triangle())
+    params, U = start(network, IMAGE, xp, noise=0.3)
+    _, cache = network.forward(params, U)
+    Phi = to_host(cache.V.Phi)
+    assert Phi.shape == (2, 2) and (numpy.abs(Phi[0] - Phi[1]) > 1e-3).all()
 
 
 @pytest.mark.parametrize("options, sentence", [
