@@ -1,0 +1,49 @@
+"""The functions that can be read, by name."""
+
+from difflib import get_close_matches
+from importlib import import_module
+from inspect import getmembers, isfunction
+from sys import modules
+
+MODULES = ("paper", "coordinates", "grids.affine", "grids.constrained", "grids.bounded", "grids.compose",
+           "grids.projective", "grids.thin_plate", "grids.piecewise", "grids.volume", "sampling.kernels",
+           "sampling.padding", "sampling.sampler", "sampling.volume", "layers.dense", "layers.convolution",
+           "layers.pooling", "layers.loss", "gradcheck", "training.step")
+
+
+def readable():
+    """Name -> function, for every public function of the project's equations; those of `paper` as "paper.sample"."""
+    found = {}
+    for path in MODULES:
+        module = import_module(f"stn_scratch.{path}")
+        for name, function in getmembers(module, isfunction):
+            if function.__module__ == module.__name__ and not name.startswith("_"):
+                found[f"paper.{name}" if path == "paper" else name] = function
+    return found
+
+
+def find(name):
+    """The functions of a name, one or both of a pair ("affine_grid" is forward and backward), then their helpers.
+
+    Raises ValueError, with the names that come closest, if there is none.
+    """
+    functions = readable()
+    if name in functions:
+        return _with_helpers([functions[name]])
+    pair = [functions[f"{name}_{way}"] for way in ("forward", "backward") if f"{name}_{way}" in functions]
+    if not pair:
+        stems = {known.removesuffix("_forward").removesuffix("_backward") for known in functions}
+        close = get_close_matches(name, [*functions, *stems], n=4, cutoff=0.4)
+        hint = f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(sorted(stems))}"
+        raise ValueError(f"there is no function {name!r} to read: {hint}")
+    return _with_helpers(pair)
+
+
+def _with_helpers(functions):
+    """The functions, and behind them the private functions of their module that they call, and so on."""
+    found = list(functions)
+    for function in found:  # which grows
+        here = vars(modules[function.__module__])
+        called = [here.get(name) for name in function.__code__.co_names if name.startswith("_")]
+        found += [f for f in dict.fromkeys(called) if isfunction(f) and f not in found]
+    return found
