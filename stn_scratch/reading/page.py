@@ -16,7 +16,8 @@ from stn_scratch.reading.mathematics import typeset
 STYLE = """
 .stn-reading { border-collapse: collapse; width: 100%; margin-bottom: 28px; font: 15px/1.45 Georgia, serif;
                color: #1a1a1a; background: #fff; table-layout: fixed; }
-.stn-reading td { vertical-align: top; padding: 3px 14px; border: 0; text-align: left; white-space: normal; }
+.stn-reading td { vertical-align: top; padding: 3px 14px; border: 0; text-align: left !important;
+                   white-space: normal; }
 .stn-reading td.said { width: 35%; background: #fbf7ee; overflow-wrap: anywhere; }
 .stn-reading td.code { background: #f7f8fa; }
 .stn-reading tr.first td { border-top: 2px solid #d8d0bd; }
