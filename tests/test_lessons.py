@@ -31,7 +31,7 @@ def names_of_exercises():
     """The numbers of all exercises, read without running them."""
     for path in sorted((LESSONS / "exercises").glob("lesson_*.py")):
         for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.Assign) and node.targets[0].id == "EXERCISES":
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "EXERCISES":
                 yield from (key.value for key in node.value.keys)
 
 
