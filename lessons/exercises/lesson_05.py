@@ -77,8 +77,8 @@ EXERCISES = {
     "05.3": Exercise(_bilinear, lambda: [(PICTURE, *INSIDE), (PICTURE, *OUTSIDE)], ("V",), (
         Mistake(_clipped_weights, "right inside, wrong at the last row and column: you formed the weights from clipped "
                                   "indices. Form them from x_p and y_p first, clip only the index."),
-        Mistake(_border, "right inside; outside, you repeat the edge. Eq. (5) sums over the pixels that exist: one that "
-                         "does not exist adds 0."),
+        Mistake(_border, "right inside; outside, you repeat the edge. Eq. (5) sums over the pixels that exist: a "
+                         "pixel that does not exist adds 0."),
         Mistake(_weights_exchanged, "each tap has its neighbour's weight: the nearer pixel must weigh more."),
         Mistake(_wrapped, "a tap left of the image reads the last column: a negative index counts from the end."))),
 }
