@@ -65,11 +65,12 @@ def test_each_mistake_is_found_and_named(name, capsys):
 
 
 @every_exercise
-def test_an_exercise_leaves_its_arguments_alone_and_repeats_them(name):
+def test_the_cases_of_an_exercise_repeat(name):
     exercise = checks().exercises()[name]
     for first, second in zip(exercise.cases(), exercise.cases(), strict=True):
         for a, b in zip(first, second, strict=True):
-            np.testing.assert_array_equal(a, b)
+            if not callable(a):
+                np.testing.assert_array_equal(a, b)
 
 
 def write_nothing():
