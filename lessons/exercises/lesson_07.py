@@ -1,0 +1,103 @@
+"""Lesson 7, the gradient of the points."""
+
+import numpy as np
+from checks import Exercise, Mistake
+from one_image import sample_at, sample_at_backward
+
+from stn_scratch import paper
+
+
+def _tent_slope(d):
+    """dk/dx of a pixel 8 of 17 for a sample at 8 + d: an image with one bright pixel has the tent as its row."""
+    bright = np.zeros((1, 17))
+    bright[0, 8] = 1
+    bright = np.repeat(bright, 3, axis=0)
+    _, cache = sample_at(bright, 8 + d, np.ones_like(d))
+    return sample_at_backward(np.ones_like(d), cache)[1]
+
+
+def _printed_tent_slope(d):
+    return np.where(np.abs(d) >= 1, 0, np.where(d <= 0, 1.0, -1.0))
+
+
+def _points(dV, U, x_p, y_p):
+    return sample_at_backward(dV, sample_at(U, x_p, y_p)[1])[1:]
+
+
+def _by_paper(dV, U, x_p, y_p):
+    image, points = U[None, ..., None], (x_p[None, None], y_p[None, None])
+    return tuple(dV * slope(image, *points)[0, 0, :, 0] for slope in (paper.d_sample_dx, paper.d_sample_dy))
+
+
+def _floor_and_ceil(dV, U, x_p, y_p):
+    """Taps at floor and ceil: on the lattice they are one pixel, and its difference from itself is 0."""
+    dx, dy = _points(dV, U, x_p, y_p)
+    return dx * (x_p != np.floor(x_p)), dy * (y_p != np.floor(y_p))
+
+
+def _one_weight_forgotten(dV, U, x_p, y_p):
+    return _points(dV, U, x_p, np.floor(y_p))[0], _points(dV, U, np.floor(x_p), y_p)[1]
+
+
+def _exchanged(dV, U, x_p, y_p):
+    return _points(dV, U, x_p, y_p)[::-1]
+
+
+def _without_dV(dV, U, x_p, y_p):
+    return _points(np.ones_like(dV), U, x_p, y_p)
+
+
+def _relative_error(a, b):
+    return np.max(np.abs(a - b) / np.maximum(1, np.maximum(np.abs(a), np.abs(b))))
+
+
+def _signed(a, b):
+    return np.max((a - b) / np.maximum(1, np.maximum(np.abs(a), np.abs(b))))
+
+
+def _absolute(a, b):
+    return np.max(np.abs(a - b))
+
+
+def _central(f, x, step):
+    return (f(x + step) - f(x - step)) / (2 * step)
+
+
+def _right_only(f, x, step):
+    return (f(x + step) - f(x)) / step
+
+
+def _half_too_large(f, x, step):
+    return (f(x + step) - f(x - step)) / step
+
+
+PICTURE = np.array([[0.1, 0.5, 0.2, 0.9, 0.4], [0.8, 0.3, 0.6, 0.4, 0.7], [0.7, 0.2, 1.0, 0.15, 0.35]])
+OFF = np.array([0.3, 1.8, 2.5, 3.25, -0.4, 4.6]), np.array([1.2, 0.4, 1.5, -0.7, 0.6, 1.1])
+ON = np.array([1.0, 2.0, 3.0, 1.5]), np.array([1.0, 0.5, 1.0, 1.0])
+
+EXERCISES = {
+    "07.1": Exercise(_tent_slope, lambda: [(np.array([-1.5, -1, -0.4, 0, 0.25, 0.9, 1, 2]),)], ("dk",), (
+        Mistake(_printed_tent_slope, "between the pixels it is right. At d = -1 and d = 0 you follow Eq. (7) to the "
+                                     "letter; take one small step to the right there: does the tent rise or fall?"),
+        Mistake(lambda d: -_tent_slope(d), "the sign: left of its pixel, where d < 0, does the tent rise?"),
+        Mistake(lambda d: np.where(d >= 0, -1.0, 1.0), "far away the tent is flat: its slope there is 0."))),
+    "07.2": Exercise(_points, lambda: [(np.array([1.0, -2.0, 0.5, 3.0, 1.5, -1.0]), PICTURE, *OFF),
+                                       (np.array([1.0, 2.0, -1.5, 0.5]), PICTURE, *ON)], ("dx", "dy"), (
+        Mistake(_by_paper, "right between pixels. At a whole number you have Eq. (7) as printed: U itself, not a "
+                           "difference of neighbours. What would a constant image give?"),
+        Mistake(_floor_and_ceil, "right between pixels, and 0 at whole numbers: there floor and ceil are the same "
+                                 "pixel. Take floor and floor + 1."),
+        Mistake(_one_weight_forgotten, "dV/dx is a difference of columns, *averaged over two rows*: the weights of y "
+                                       "are missing."),
+        Mistake(_exchanged, "dx and dy are exchanged."),
+        Mistake(_without_dV, "these are the slopes of V. Where is the gradient dV that came from behind?"))),
+    "07.3": Exercise(_central, lambda: [(np.exp, 0.3, 1e-3), (np.sin, np.array([1.0, 2.0]), 1e-2)], ("slope",), (
+        Mistake(_right_only, "that is the one-sided difference: its error falls with the step, not with its square."),
+        Mistake(_half_too_large, "twice too large: how far apart are x + step and x - step?"))),
+    "07.4": Exercise(_relative_error, lambda: [(np.array([1e-8, 200.0, -3.1]), np.array([2e-8, 200.2, -3.0]))],
+                     ("error",), (
+        Mistake(_absolute, "an error of 0.2 in 200 is small, in 1 it is not: divide by the size of the numbers."),
+        Mistake(_signed, "the largest error may be negative: where is the absolute value?"),
+        Mistake(lambda a, b: np.max(np.abs(a - b) / np.maximum(np.abs(a), np.abs(b))),
+                "1e-8 beside 2e-8 is rounding, not a mistake of a half: divide by no less than 1."))),
+}
