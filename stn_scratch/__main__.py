@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 from stn_scratch.backend import gpu_available
@@ -11,18 +12,25 @@ from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.models import MODELS, PARAMETERS, build_model, count_parameters
 from stn_scratch.training import batches, loop
 from stn_scratch.training.checkpoint import load_checkpoint
-from stn_scratch.training.config import Config, load_config, resume_config, versions
+from stn_scratch.training.config import RECIPES, Config, load_config, resume_config, versions
 from stn_scratch.training.report import write_report
 
 
+class Parser(argparse.ArgumentParser):
+    """One that says what is wrong in one sentence, without the usage, which is long."""
+
+    def error(self, message):
+        self.exit(2, f"stn_scratch: {message.removeprefix('argument ')}; see {self.prog} --help\n")
+
+
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m stn_scratch", description="The Spatial Transformer, by hand.")
+    parser = Parser(prog="python -m stn_scratch", description="The Spatial Transformer, by hand.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _train_options(commands.add_parser(
         "train", help="train a network, or several with the same budget", argument_default=argparse.SUPPRESS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Train a network on distorted digits. The last line is its test error.",
-        epilog="distortions:\n" + "\n".join(f"  {name:5} {d.description}" for name, d in DISTORTIONS.items())))
+        epilog=_epilog()))
     evaluate = commands.add_parser("evaluate", help="test a trained network, and draw its pictures again")
     evaluate.add_argument("run", type=Path, help="the run's folder")
     evaluate.add_argument("--data-dir", help="a folder with MNIST's four .gz files")
@@ -32,26 +40,43 @@ def _parser():
     return parser
 
 
+def _flag(name):
+    """The option of a field of Config."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _epilog():
+    """What the distortions are, and what a recipe stands for, in options."""
+    lines = ["distortions:", *(f"  {name:6} {d.description}" for name, d in DISTORTIONS.items()), "",
+             "recipes (the paper's takes hours):"]
+    for recipe, values in RECIPES.items():
+        options = (f"{_flag(name)} {value:g}" for name, value in values.items() if value is not None)
+        lines.append(f"  {recipe:6} {' '.join(options)}")
+    return "\n".join(lines)
+
+
 def _train_options(train):
     add = train.add_argument
     add("--model", nargs="+", choices=MODELS, help="one or several of them (default st-cnn)")
     add("--transform", choices=TRANSFORMATIONS, help="of an ST network (default affine)")
     add("--data", choices=DISTORTIONS, help="the distortion (default rts)")
-    add("--iterations", type=int, help=f"(default {Config.iterations})")
-    add("--batch", type=int, help=f"images in one step (default {Config.batch})")
+    add("--recipe", choices=RECIPES, help="how it is trained, see below; single options override it (default short)")
+    add("--iterations", type=int, help="steps (default: the recipe's)")
+    add("--batch", type=int, help="images in one step (default: the recipe's)")
     add("--seed", type=int, help="of parameters, batches, validation and test images (default 0)")
     add("--device", choices=("cpu", "gpu"), help="(default cpu)")
     add("--data-dir", help="a folder with MNIST's four .gz files (or the environment variable STN_DATA)")
     add("--digits", choices=("auto", "mnist", "embedded"), help="auto: MNIST, or the embedded digits when offline")
     add("--out", type=Path, help="the run's folder (default runs/MODEL-DATA-SEED)")
-    add("--resume", action="store_true", help="go on with an interrupted run")
-    add("--overwrite", action="store_true", help="throw away a run that stands in the folder")
+    either = train.add_mutually_exclusive_group().add_argument
+    either("--resume", action="store_true", help="go on with an interrupted run")
+    either("--overwrite", action="store_true", help="throw away a run that stands in the folder")
     add("--parameters", type=int, help=f"the networks' size (default {PARAMETERS})")
-    add("--lr", type=float, help=f"learning rate (default {Config.lr})")
+    add("--lr", type=float, help="learning rate (default: the recipe's)")
     add("--momentum", type=float, help=f"(default {Config.momentum})")
     add("--decay-every", type=int, help="steps after which the rate is divided by ten (default a third of all)")
-    add("--localisation-factor", type=float, help="on the learning rate of localisation networks (default 1)")
-    add("--clip-norm", type=float, help="the longest gradient allowed (default any)")
+    add("--localisation-factor", type=float, help="on the rate of localisation networks (default: the recipe's)")
+    add("--clip-norm", type=float, help="the longest gradient allowed (default: the recipe's)")
     add("--lattice", choices=("right", "central"), help="the sampler's slope on a pixel (default right)")
     add("--validation", type=float, help=f"part of the training digits held out (default {Config.validation})")
     add("--validate-every", type=int, help=f"(default {Config.validate_every} steps)")
@@ -62,7 +87,11 @@ def _train_options(train):
 def _train_one(model, out, *, resume, overwrite, **given):
     """Train one model -> a line of the table."""
     if resume:
-        config = resume_config(load_config(out / loop.CONFIG), {"model": model, **given} if model else given)
+        stored = load_config(out / loop.CONFIG)
+        config = resume_config(stored, {"model": model, **given} if model else given)
+        if config.iterations != stored.iterations:
+            print(f"{config.iterations} steps, where the run was started for {stored.iterations}: the learning rate is "
+                  f"still divided by ten every {config.decay_every}")
     else:
         config = Config(**{**given, "model": model or Config.model})
         if not overwrite and (out / loop.CONFIG).exists():
@@ -74,11 +103,14 @@ def _train_one(model, out, *, resume, overwrite, **given):
     paths = write_report(run)
     print("pictures:", ", ".join(map(str, paths)))
     print(f"test error: {error:.2f} % ({images} images)", flush=True)
-    return config.model, count_parameters(run.params), error, seconds, paths[-1]
+    looks = paths[-1] if MODELS[config.model].transformers else "-"
+    return config.model, count_parameters(run.params), error, seconds, looks
 
 
-def train(*, model=(None,), out=None, resume=False, overwrite=False, **given):
+def train(*, model=(None,), out=None, resume=False, overwrite=False, recipe=None, **given):
     """Train the models one after the other with the same options. `given`: the fields of Config."""
+    # without a recipe a new run has Config's values, which are those of "short", and a resumed one its own
+    given = RECIPES.get(recipe, {}) | given
     table = []
     for name in model:
         shown = name or Config.model
@@ -90,8 +122,8 @@ def train(*, model=(None,), out=None, resume=False, overwrite=False, **given):
         table.append(_train_one(name, folder, resume=goes_on, overwrite=overwrite, **given))
     if len(table) > 1:
         print(f"\n{'model':<10}{'parameters':>12}{'test error':>14}{'seconds':>10}   what it looks at")
-        for shown, parameters, error, seconds, path in table:
-            print(f"{shown:<10}{parameters:>12,}{error:>12.2f} %{seconds:>10.0f}   {path}")
+        for shown, parameters, error, seconds, looks in table:
+            print(f"{shown:<10}{parameters:>12,}{error:>12.2f} %{seconds:>10.0f}   {looks}")
 
 
 def evaluate(*, run, data_dir, device):
@@ -113,11 +145,17 @@ def info(*, models):
     if not models:
         return
     print(f"\n{'parameters':<24}" + "".join(f"{f'{n}x{n}':>10}" for n in (28, 42, 60)))
-    for name, (_, localisation) in MODELS.items():
-        for transform in TRANSFORMATIONS if localisation else ("",):
+    for name, (_, transformers) in MODELS.items():
+        for transform in TRANSFORMATIONS if transformers else ("",):
             options = {"transform": transform} if transform else {}
             counts = [count_parameters(build_model(name, in_shape=(n, n, 1), **options)[1]) for n in (28, 42, 60)]
             print(f"{name + ' ' + transform:<24}" + "".join(f"{count:>10,}" for count in counts))
+
+
+def _in_options(sentence):
+    """A sentence about a field of Config, such as `clip_norm must be ...`, as one about the option that set it."""
+    name, _, rest = sentence.partition(" must ")
+    return f"{_flag(name)} must {rest}" if name in {field.name for field in fields(Config)} else sentence
 
 
 def main(arguments=None):
@@ -135,7 +173,7 @@ def main(arguments=None):
         print("stn_scratch: stopped; a run goes on from its last checkpoint with --resume", file=sys.stderr)
         return 130
     except (loop.NotFinite, OSError, RuntimeError, ValueError) as error:
-        print(f"stn_scratch: {error}", file=sys.stderr)
+        print(f"stn_scratch: {_in_options(str(error))}", file=sys.stderr)
         return 2
     return 0
 

@@ -1,6 +1,7 @@
 """Splits, fixed sets and training batches: who sees which digits, and that a stream can be taken up again."""
 
-from itertools import islice
+from contextlib import closing
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from stn_scratch.data import Digits, load_digits
 from stn_scratch.training import batches
 from stn_scratch.training.batches import TEST, TRAINING, VALIDATION, Split, fixed_set, generator, training_batches
 
-DISTORTED = ["none", "r", "rts", "tc", "p"]
+DISTORTED = ["none", "r", "rts", "tc", "p", "e"]
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +122,32 @@ def test_a_restored_generator_goes_on_with_the_same_stream(xp, numbered, data):
             np.testing.assert_array_equal(to_host(a.x), to_host(b.x))
             np.testing.assert_array_equal(to_host(a.labels), to_host(b.labels))
             assert a.generator_state == b.generator_state
+
+
+@pytest.mark.parametrize("data", DISTORTED)
+@pytest.mark.parametrize("cuts", [[0, 65, 150], [0, 50, 100, 150], [0, 64, 128, 150], [0, 149, 150], [0, 1, 150]])
+def test_parts_of_a_batch_are_the_batch(xp, numbered, data, cuts):
+    """Whoever draws only a part has the same images, to the last bit, and the same generator afterwards."""
+    split = Split(xp.asarray(numbered.train_images), xp.asarray(numbered.train_labels))
+
+    def second(**options):
+        with closing(training_batches(split, data, batch=150, rng=generator(3, TRAINING), **options)) as stream:
+            return list(islice(stream, 2))[1]
+
+    whole, parts = second(), [second(part=range(*cut)) for cut in pairwise(cuts)]
+    np.testing.assert_array_equal(np.concatenate([to_host(part.x) for part in parts]), to_host(whole.x), strict=True)
+    np.testing.assert_array_equal(np.concatenate([to_host(part.labels) for part in parts]), to_host(whole.labels))
+    assert all(part.generator_state == whole.generator_state for part in parts)
+
+
+def test_a_part_needs_no_other_blocks(numbered, monkeypatch):
+    """Of 150 images in blocks of 64 the images 70 to 129 are in the last two; the others are never distorted."""
+    distorted = []
+    monkeypatch.setattr(batches, "distort", lambda name, rng, digits: distorted.append(len(digits)) or digits)
+    with closing(training_batches(Split(numbered.train_images, numbered.train_labels), "rts", batch=150,
+                                  rng=generator(0, TRAINING), part=range(70, 130))) as stream:
+        assert len(next(stream).x) == 60
+    assert distorted[:2] == [64, 22]
 
 
 def test_the_stream_is_the_same_on_every_device(xp, numbered):

@@ -1,15 +1,14 @@
 """Checkpoints: everything comes back, and nothing that is damaged or foreign is taken, or takes a good one's place."""
 
-import errno
 import gc
 import json
 import os
 import pickle
-import resource
-from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
+from mishaps import a_small_disk, no_renaming
 
 from stn_scratch.backend import to_host
 from stn_scratch.network import Conv2D, Dense, Flatten, ReLU, Sequential
@@ -210,28 +209,9 @@ def test_another_model(path, net, words):
 # A write that fails
 
 
-@contextmanager
-def a_small_disk():
-    """A write beyond 600 bytes of a file fails, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@contextmanager
-def no_renaming():
-    def refuse(*_):
-        raise OSError(errno.EIO, "Input/output error")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.replace", refuse)
-        yield
-
-
-@pytest.mark.parametrize("mishap, reason", [(a_small_disk, "File too large"), (no_renaming, "Input/output error")])
+@pytest.mark.parametrize("mishap, reason", [(partial(a_small_disk, 600), "File too large"),
+                                            (no_renaming, "Input/output error")],
+                         ids=["a full disk", "no renaming"])
 def test_a_failed_write_leaves_the_good_file(path, saved, mishap, reason):
     with mishap(), pytest.raises(OSError, match=f"^cannot write .*checkpoint.npz: {reason}$") as error:
         save_checkpoint(path, parameters(4), SGD(0.1), step=8, generator_state=GENERATOR)

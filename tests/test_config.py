@@ -2,13 +2,14 @@
 
 import json
 import re
-import resource
-from contextlib import contextmanager
 from dataclasses import asdict, fields
 
 import pytest
+from mishaps import a_small_disk
 
-from stn_scratch.training.config import Config, load_config, resume_config, save_config, versions
+from stn_scratch.data.distort import DISTORTIONS
+from stn_scratch.models import MODELS
+from stn_scratch.training.config import RECIPES, Config, load_config, resume_config, save_config, versions
 
 WHOLE = "must be a positive whole number, not"
 
@@ -24,23 +25,12 @@ def path(tmp_path):
     return tmp_path / "config.json"
 
 
-@contextmanager
-def a_small_disk():
-    """A write beyond 100 bytes of a file fails, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize(("name", "value", "words"), [
-    ("model", "stn", "must be one of 'fcn', 'cnn', 'st-fcn', 'st-cnn', not 'stn'"),
+    ("model", "stn", f"must be one of {', '.join(map(repr, MODELS))}, not 'stn'"),
     ("model", None, "must be one of"),
     ("model", ["cnn"], "must be one of"),
-    ("transform", "shear", "must be one of 'affine', "),
-    ("data", "RTS", "must be one of 'none', 'r', 'rts', 'tc', 'p', not 'RTS'"),
+    ("transform", "fold", "must be one of 'affine', "),
+    ("data", "RTS", f"must be one of {', '.join(map(repr, DISTORTIONS))}, not 'RTS'"),
     ("digits", "web", "must be one of 'auto', 'mnist', 'embedded', not 'web'"),
     ("device", "cuda", "must be one of 'cpu', 'gpu', not 'cuda'"),
     ("lattice", "left", "must be one of 'right', 'central', not 'left'"),
@@ -74,12 +64,23 @@ def test_defaults_of_a_third_of_the_iterations_and_of_all_cores(monkeypatch):
     assert Config().threads == 3 and Config(threads=2).threads == 2
 
 
+def test_recipes():
+    """The paper's numbers (App. A.4); and the short recipe is what one gets without asking."""
+    paper = Config(**RECIPES["paper"])
+    assert (paper.iterations, paper.batch, paper.lr, paper.decay_every) == (150_000, 256, 0.01, 50_000)
+    assert (paper.localisation_factor, paper.clip_norm) == (1, None)
+    short = Config(**RECIPES["short"])
+    assert (short.iterations, short.batch, short.lr, short.decay_every) == (3000, 256, 0.05, 1000)
+    assert (short.localisation_factor, short.clip_norm) == (0.2, 5)
+    assert short == Config() and RECIPES["short"].keys() == RECIPES["paper"].keys()
+
+
 # The file
 
 
 @pytest.mark.parametrize("config", [
     Config(),
-    Config("cnn", "attention", "tc", "mnist", "somewhere", 7, 8, 9, "gpu", 10, "central", 0.5, 0.0, 11, 0.25, 5.0, 0.5,
+    Config("cnn", "attention", "tc", "mnist", "somewhere", 7, 8, 9, "gpu", 10, "central", 0.5, 0.0, 11, 0.25, 6.0, 0.5,
            12, 13, 14, 15, 16)], ids=["defaults", "everything else"])
 def test_file_round_trip(path, config):
     save_config(path, config, digits="some digits (3/2)", parameters=17)
@@ -96,10 +97,30 @@ def test_everything_else_is_everything():
     assert [field.name for field in fields(Config) if getattr(other, field.name) == getattr(Config(), field.name)] == []
 
 
-def test_missing_file(path):
-    with pytest.raises(FileNotFoundError, match="holds no run: there is no config.json$") as error:
+def no_run(path):
+    """What is said of a folder that holds no run."""
+    with pytest.raises(FileNotFoundError) as error:
         load_config(path)
-    assert str(path.parent) in one_line(error)
+    return one_line(error)
+
+
+def test_missing_file(path):
+    assert no_run(path) == f"{path.parent} holds no run: there is no config.json in it"
+
+
+def test_missing_folder(tmp_path):
+    assert no_run(tmp_path / "no" / "config.json") == f"{tmp_path / 'no'} holds no run: there is no such folder"
+
+
+@pytest.mark.parametrize(("count", "more"), [(1, ""), (3, ""), (4, " and 1 more"), (12, " and 9 more")])
+def test_a_folder_of_runs(tmp_path, path, count, more):
+    (tmp_path / "not a run").mkdir()
+    folders = [tmp_path / f"run-{k:02}" for k in range(count)]
+    for folder in folders:
+        folder.mkdir()
+        save_config(folder / "config.json", Config())
+    named = ", ".join(map(str, folders[:3]))
+    assert no_run(path) == f"{tmp_path} holds no run, but folders of runs: {named}{more}; name one of them"
 
 
 @pytest.mark.parametrize("content", [
@@ -116,7 +137,7 @@ def test_damaged_file(path, content):
 
 def test_a_failed_write_leaves_the_good_file(path):
     save_config(path, Config(seed=5))
-    with a_small_disk(), pytest.raises(OSError, match="File too large") as error:
+    with a_small_disk(100), pytest.raises(OSError, match="File too large") as error:
         save_config(path, Config(seed=6))
     assert str(path) in one_line(error)
     assert load_config(path) == Config(seed=5)
@@ -137,8 +158,8 @@ def test_what_may_change():
 
 
 def test_the_same_again_is_no_change():
-    stored = Config(lr=0.5, model="cnn", clip_norm=5.0)
-    assert resume_config(stored, {"lr": 0.5, "model": "cnn", "seed": 0, "clip_norm": 5}) == stored
+    stored = Config(lr=0.5, model="cnn", clip_norm=6.0)
+    assert resume_config(stored, {"lr": 0.5, "model": "cnn", "seed": 0, "clip_norm": 6}) == stored
 
 
 @pytest.mark.parametrize(("name", "value"), [
@@ -148,7 +169,7 @@ def test_the_same_again_is_no_change():
 ])
 def test_what_may_not_change(name, value):
     stored = Config()
-    expected = f"the run was started with {name} = {getattr(stored, name)!r}: it cannot be resumed with {value!r}"
+    expected = f"{name} must stay {getattr(stored, name)!r}, as the run was started, not {value!r}"
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}$") as error:
         resume_config(stored, {"iterations": 5, name: value})
     one_line(error)

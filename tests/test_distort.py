@@ -1,4 +1,4 @@
-"""Distorted digits: `place` against a scalar oracle, and what R, RTS and TC draw."""
+"""Distorted digits: `place` against a scalar oracle, what all distortions share, and what R, RTS and TC draw."""
 
 import math
 
@@ -10,6 +10,7 @@ from stn_scratch.data import load_digits
 from stn_scratch.data.distort import DISTORTIONS, distort, draw_r, draw_rts, draw_tc, place
 
 NAMES = list(DISTORTIONS)
+SIDES = {"none": 28, "r": 42, "rts": 42, "tc": 60, "p": 42, "e": 42}
 RECORDED = 2000  # draws: enough to come close to both ends of every range
 
 
@@ -102,10 +103,10 @@ def test_identity_placement_copies(xp, rng, dtype, atol):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_shape_dtype_and_range(xp, digits, name):
-    images = distort(name, np.random.default_rng(1), xp.asarray(digits))
-    side = {"none": 28, "r": 42, "rts": 42, "tc": 60, "p": 42}[name]
-    assert images.shape == (70, side, side, 1) and images.dtype == "float32"
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_shape_dtype_and_range(xp, digits, name, dtype):
+    images = distort(name, np.random.default_rng(1), xp.asarray(digits.astype(dtype)))
+    assert images.shape == (70, SIDES[name], SIDES[name], 1) and images.dtype == dtype
     images = to_host(images)
     assert images.min() >= 0 and 0.9 < images.max() <= 1 + 1e-6  # four weights may add up to 1 and a last bit
     assert (images.max(axis=(1, 2, 3)) > 0.5).all()
@@ -118,7 +119,7 @@ def test_the_same_on_every_device(xp, digits, name):
     np.testing.assert_allclose(to_host(images), expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["r", "rts", "tc"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
 def test_a_seed_fixes_the_images(digits, name):
     first, again, other = (distort(name, np.random.default_rng(seed), digits) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
@@ -146,7 +147,7 @@ def test_any_number_of_digits_in_their_order(count):
 
 @pytest.mark.parametrize("name", ["", "RTS", "rst", None, 3, ["r"]], ids=repr)
 def test_unknown_distortion(digits, name):
-    with pytest.raises(ValueError, match="^name must be one of 'none', 'r', 'rts', 'tc', 'p', not ") as error:
+    with pytest.raises(ValueError, match="^name must be one of 'none', 'r', 'rts', 'tc', 'p', 'e', not ") as error:
         distort(name, np.random.default_rng(0), digits)
     assert "\n" not in str(error.value)
 

@@ -1,35 +1,27 @@
-"""Runs: interrupted and taken up again, on the stand-in for a GPU, and stopped by what is not finite."""
+"""Runs: whole, interrupted and taken up again, in a folder that cannot be used, and on the stand-in for a GPU."""
 
 import errno
 import json
 import math
 import shutil
 import signal
-import threading
 
 import numpy as np
 import pytest
+from small_runs import SMALL, at_step, checkpoint, ctrl_c, few_digits, step_saved
 from strict import DeviceArray, strict
 
 from stn_scratch import backend
-from stn_scratch.data import load_digits
-from stn_scratch.parameters import leaves
 from stn_scratch.training import loop
 from stn_scratch.training.config import Config, load_config
-
-SMALL = {"parameters": 24_000, "digits": "embedded", "iterations": 8, "batch": 16, "checkpoint_every": 4, "threads": 2,
-         "validation": 0.1, "validate_every": 4, "log_every": 1, "shard": 8, "decay_every": 5}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def digits():
-    """240 training and 60 test digits: enough to train on, soon looked through."""
-    every = load_digits(source="embedded")
-    few = every._replace(train_images=every.train_images[:240], train_labels=every.train_labels[:240],
-                         test_images=every.test_images[:60], test_labels=every.test_labels[:60])
+    few = few_digits()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "load_digits", lambda *_, **__: few)
-        yield few
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +32,6 @@ def whole(tmp_path_factory, digits):
     return folder
 
 
-def at_step(patch, step, happens):
-    """After the training record of `step` is written, `happens()`."""
-    log = loop.log
-
-    def log_and(run, record):
-        log(run, record)
-        if record["step"] == step and "loss" in record:
-            happens()
-
-    patch.setattr(loop, "log", log_and)
-
-
 @pytest.fixture(autouse=True)
 def as_on_a_terminal():
     """A process that was started in the background ignores Ctrl-C; here it does what it does on a terminal."""
@@ -60,17 +40,8 @@ def as_on_a_terminal():
     signal.signal(signal.SIGINT, before)
 
 
-def ctrl_c():
-    signal.raise_signal(signal.SIGINT)
-
-
 def crash():
     raise MemoryError("a crash")
-
-
-def checkpoint(folder):
-    with np.load(folder / loop.CHECKPOINT, allow_pickle=False) as members:
-        return dict(members)
 
 
 def same_checkpoints(folder, other):
@@ -98,8 +69,8 @@ def test_a_run_leaves_its_records(whole):
     for record in loop.read_metrics(whole):
         assert all(math.isfinite(value) for value in record.values())
     rates = [record["rate"] for record in loop.read_metrics(whole) if "rate" in record]
-    assert rates == pytest.approx([0.01] * 4 + [0.001] * 4)
-    assert json.loads(str(checkpoint(whole)["state"]))["step"] == 8
+    assert rates == pytest.approx([0.05] * 4 + [0.005] * 4)
+    assert step_saved(whole) == 8
     assert load_config(whole / loop.CONFIG) == Config(**SMALL)
     assert sorted(path.name for path in whole.iterdir()) == sorted([loop.CONFIG, loop.METRICS, loop.CHECKPOINT])
 
@@ -127,7 +98,7 @@ def test_a_resumed_run_is_the_run_never_interrupted(whole, tmp_path, monkeypatch
     if error is loop.Interrupted:
         assert str(stop.value) == f"stopped after step {step} of 8, saved in {tmp_path}"
     assert signal.getsignal(signal.SIGINT) is before
-    assert json.loads(str(checkpoint(tmp_path)["state"]))["step"] == saved
+    assert step_saved(tmp_path) == saved
     loop.start(Config(**SMALL), tmp_path, resume=True, progress=False)
     same_checkpoints(tmp_path, whole)
     assert [r for r in timeless(tmp_path) if "loss" not in r] == [r for r in timeless(whole) if "loss" not in r]
@@ -148,7 +119,7 @@ def test_ctrl_c_twice_breaks_and_keeps_the_last_checkpoint(whole, tmp_path, monk
         with pytest.raises(KeyboardInterrupt):
             loop.start(Config(**SMALL), tmp_path, progress=False)
     assert signal.getsignal(signal.SIGINT) is before
-    assert json.loads(str(checkpoint(tmp_path)["state"]))["step"] == 4
+    assert step_saved(tmp_path) == 4
     loop.start(Config(**SMALL), tmp_path, resume=True, progress=False)
     same_checkpoints(tmp_path, whole)
 
@@ -232,81 +203,3 @@ def test_a_cpu_run_goes_on_on_a_gpu(whole, tmp_path, monkeypatch, gpu):
             loop.start(Config(**SMALL), tmp_path, progress=False)
     run, _, _ = loop.start(Config(**SMALL | {"device": "gpu"}), tmp_path, resume=True, progress=False)
     np.testing.assert_allclose(run.params.flat.get(), checkpoint(whole)["params"], rtol=0, atol=1e-5)
-
-
-# Not finite
-
-
-def poison(patch, name, value=np.nan):
-    """Let `prepare` put one bad number into the parameter array `name`, "layer/W"."""
-    prepare = loop.prepare
-
-    def poisoned(config, folder):
-        run, source = prepare(config, folder)
-        {"/".join(path): a for path, a in leaves(run.params)}[name][..., 0] = value
-        return run, source
-
-    patch.setattr(loop, "prepare", poisoned)
-
-
-@pytest.mark.parametrize("layer", [
-    "0 SpatialTransformer/localisation/hidden/1 Conv2D", "0 SpatialTransformer/localisation/regression", "2 Conv2D",
-    "9 Dense"])
-@pytest.mark.parametrize("name", ["W", "b"])
-def test_a_poisoned_parameter_is_found(tmp_path, monkeypatch, layer, name):
-    poison(monkeypatch, f"{layer}/{name}")
-    with pytest.raises(loop.NotFinite) as error:
-        loop.start(Config(**SMALL), tmp_path, progress=False)
-    text = str(error.value)
-    assert text.startswith("step 1: ") and "there is no checkpoint yet" in text and "\n" not in text
-    assert f"layer {layer} " in text
-    assert not (tmp_path / loop.CHECKPOINT).exists()
-
-
-def test_a_run_that_stops_leaves_no_thread_behind(tmp_path, monkeypatch):
-    """Not even while its error, and with it the loop's frame, is still held: a collector could wait for it anywhere."""
-    poison(monkeypatch, "9 Dense/W")
-    with pytest.raises(loop.NotFinite) as error:
-        loop.start(Config(**SMALL), tmp_path, progress=False)
-    assert error.traceback
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("batches")]
-
-
-def test_the_last_good_checkpoint_is_named_and_kept(tmp_path, monkeypatch):
-    """Poisoned after the fifth record, when step 4 is saved: the sixth step finds it."""
-    started = []
-    prepare = loop.prepare
-    monkeypatch.setattr(loop, "prepare", lambda *arguments: started.append(prepare(*arguments)) or started[-1])
-    at_step(monkeypatch, 5, lambda: started[0][0].params["9 Dense"]["W"].fill(np.nan))
-    with pytest.raises(loop.NotFinite, match="^step 6: the loss is nan .* layer 9 Dense ") as error:
-        loop.start(Config(**SMALL), tmp_path, progress=False)
-    assert f"the last good checkpoint is {tmp_path / loop.CHECKPOINT}" in str(error.value)
-    assert json.loads(str(checkpoint(tmp_path)["state"]))["step"] == 4
-    assert np.isfinite(checkpoint(tmp_path)["params"]).all()
-
-
-@pytest.mark.parametrize("lr", [1e30, 1e39])
-def test_a_run_that_blows_up_stops_with_its_checkpoint_finite(tmp_path, lr):
-    """No warnings either: the sentence says it all (pytest turns them into errors)."""
-    with pytest.raises(loop.NotFinite, match=r"^step \d: the loss is .* layer \d .* A smaller --lr"):
-        loop.start(Config(**SMALL | {"lr": lr, "checkpoint_every": 1}), tmp_path, progress=False)
-    if (tmp_path / loop.CHECKPOINT).exists():
-        assert np.isfinite(checkpoint(tmp_path)["params"]).all()
-
-
-def test_an_interrupted_gpu_run_saves_nothing_that_is_not_finite(tmp_path, monkeypatch, gpu):
-    """Between two records nobody looks at a GPU's values, but a checkpoint must not be written unseen."""
-    poison(monkeypatch, "9 Dense/W")
-    read = loop.batches.training_batches
-
-    def interrupting(*arguments, **options):
-        for number, batch in enumerate(read(*arguments, **options), start=1):
-            if number == 3:
-                ctrl_c()
-            yield batch
-
-    monkeypatch.setattr(loop.batches, "training_batches", interrupting)
-    rare = SMALL | {"device": "gpu", "log_every": 100, "checkpoint_every": 100, "validate_every": 100}
-    with pytest.raises(loop.NotFinite, match="^step 3: the loss is nan"):
-        loop.start(Config(**rare), tmp_path, progress=False)
-    assert not (tmp_path / loop.CHECKPOINT).exists()

@@ -1,8 +1,8 @@
-"""The command line: what it prints, which files it leaves, its exit status, and Ctrl-C for real."""
+"""The command line: what it prints, which files it leaves, its exit status, and Ctrl-C for real.
 
-import contextlib
-import gzip
-import io
+What it refuses is in test_main_refuses.py.
+"""
+
 import json
 import re
 import shutil
@@ -13,74 +13,29 @@ import time
 
 import numpy as np
 import pytest
-from strict import strict
+from command_line import LAST_LINE, PROGRESS, TINY, call, figure, files, refused, succeeds
+from small_runs import few_digits
 
-from stn_scratch import backend
-from stn_scratch.__main__ import main
-from stn_scratch.data import load_digits, mnist
+from stn_scratch.data.distort import DISTORTIONS
 from stn_scratch.grids import TRANSFORMATIONS
+from stn_scratch.models import MODELS
 from stn_scratch.training import loop
 
-TINY = ["--digits", "embedded", "--parameters", "24000", "--batch", "16", "--validation", "0.1", "--threads", "2",
-        "--validate-every", "4", "--checkpoint-every", "4", "--decay-every", "100"]
-LAST_LINE = re.compile(r"test error: (\d+\.\d\d) % \((\d+) images\)")
 SECONDS = 90  # the longest wait for another process
 
 
-def call(*arguments):
-    """Run the command line in this process -> exit status, what it said on stdout, and on stderr."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            status = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            status = stop.code
-        except KeyboardInterrupt:
-            status = "a traceback"
-    return status, out.getvalue(), err.getvalue()
-
-
-def refused(*arguments):
-    """The command says one sentence on stderr, nothing on stdout, and ends with status 2 -> the sentence."""
-    status, out, err = call(*arguments)
-    assert status == 2 and out == ""
-    assert err.count("\n") == 1 and err.startswith("stn_scratch: ")
-    return err
-
-
-def succeeds(*arguments):
-    status, out, err = call(*arguments)
-    assert (status, err) == (0, "")
-    return out
-
-
-def figure(out):
-    """Test error and number of images, from the last line."""
-    return LAST_LINE.fullmatch(out.splitlines()[-1]).groups()
-
-
-def files(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-@pytest.fixture(scope="module")
-def few_digits():
-    every = load_digits(source="embedded")
-    return every._replace(train_images=every.train_images[:240], train_labels=every.train_labels[:240],
-                          test_images=every.test_images[:60], test_labels=every.test_labels[:60])
-
-
 @pytest.fixture
-def few(monkeypatch, few_digits):
-    monkeypatch.setattr(loop, "load_digits", lambda *_, **__: few_digits)
+def few(monkeypatch):
+    digits = few_digits()
+    monkeypatch.setattr(loop, "load_digits", lambda *_, **__: digits)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, few_digits):
+def trained(tmp_path_factory):
     """A run folder after six iterations, and what `train` printed."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
+    folder, digits = tmp_path_factory.mktemp("runs") / "run", few_digits()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "load_digits", lambda *_, **__: few_digits)
+        patch.setattr(loop, "load_digits", lambda *_, **__: digits)
         return folder, succeeds("train", *TINY, "--seed", 3, "--iterations", 6, "--out", folder)
 
 
@@ -90,8 +45,10 @@ def trained(tmp_path_factory, few_digits):
 def test_train_prints_its_test_error_last(trained):
     folder, out = trained
     assert figure(out)[1] == "60"
-    assert sorted(files(folder)) == ["checkpoint.npz", "config.json", "curves.png", "looks.png", "metrics.jsonl"]
-    assert str(folder / "curves.png") in out and str(folder / "looks.png") in out
+    pictures = re.search("^pictures: (.+)$", out, re.MULTILINE)[1].split(", ")
+    assert {str(folder / "curves.png"), str(folder / "looks.png")} <= set(pictures)
+    kept = [str(folder / name) for name in ("checkpoint.npz", "config.json", "metrics.jsonl")]
+    assert sorted(map(str, folder.iterdir())) == sorted(kept + pictures)
     logged = loop.read_metrics(folder)[-1]
     assert figure(out) == (f"{logged['test_error']:.2f}", str(logged["test_images"]))
 
@@ -101,6 +58,7 @@ def test_config_holds_what_a_result_depends_on(trained):
     assert {"python", "numpy", "stn_scratch"} <= stored["versions"].keys()
     assert stored["config"]["device"] == "cpu" and stored["config"]["seed"] == 3
     assert stored["config"]["model"] == "st-cnn" and stored["config"]["data"] == "rts"
+    assert stored["config"]["lr"] == 0.05 and stored["config"]["clip_norm"] == 5  # the recipe's, as numbers
     assert stored["digits"] == "embedded digits (4000/1000)" and 22_000 < stored["parameters"] < 26_000
 
 
@@ -119,8 +77,10 @@ def test_several_models_in_one_table(tmp_path, few):
     errors = [match[0] for match in LAST_LINE.findall(out)]
     head, *rows = out.splitlines()[-3:]
     assert "parameters" in head and "test error" in head
-    for row, model, error in zip(rows, ("fcn", "st-cnn"), errors, strict=True):
-        assert re.match(rf"{model} +[\d,]+ +{error} % +\d+ +{re.escape(str(tmp_path / model / 'looks.png'))}$", row)
+    # an FCN has no transformer that could look somewhere
+    for row, model, error, looks in zip(rows, ("fcn", "st-cnn"), errors, ("-", tmp_path / "st-cnn" / "looks.png"),
+                                        strict=True):
+        assert re.match(rf"{model} +[\d,]+ +{error} % +\d+   {re.escape(str(looks))}$", row)
         assert (tmp_path / model / "checkpoint.npz").is_file()
 
 
@@ -141,14 +101,54 @@ def test_a_run_is_not_replaced_unasked(trained, tmp_path, few):
     assert {record["step"] for record in loop.read_metrics(tmp_path)} == {2}
 
 
-@pytest.mark.parametrize("mistake", [["--lr", "-1"], ["--clip-norm", "0"], ["--data-dir", "nowhere"],
-                                     ["--iterations", "0"], ["--model", "cnn", "--parameters", "-5"]])
-def test_a_mistake_in_an_option_does_not_cost_the_old_run(trained, tmp_path, monkeypatch, mistake):
-    monkeypatch.delenv("STN_DATA", raising=False)
-    shutil.copytree(trained[0], tmp_path, dirs_exist_ok=True)
-    given = [] if mistake[0] == "--data-dir" else TINY
-    refused("train", *given, "--out", tmp_path, "--overwrite", *mistake)
-    assert files(tmp_path) == files(trained[0])
+# Recipes
+
+SHORT = {"iterations": 3000, "batch": 256, "lr": 0.05, "localisation_factor": 0.2, "clip_norm": 5.0,
+         "decay_every": 1000}
+PAPER = {"iterations": 150_000, "batch": 256, "lr": 0.01, "localisation_factor": 1.0, "clip_norm": None,
+         "decay_every": 50_000}
+
+
+@pytest.mark.parametrize(("given", "expected"), [
+    ([], SHORT),
+    (["--recipe", "short"], SHORT),
+    (["--recipe", "paper"], PAPER),
+    (["--lr", "0.5", "--recipe", "short", "--clip-norm", "2"], SHORT | {"lr": 0.5, "clip_norm": 2.0}),
+    (["--recipe", "paper", "--iterations", "30", "--localisation-factor", "0.1"],
+     PAPER | {"iterations": 30, "localisation_factor": 0.1, "decay_every": 10}),
+])
+def test_a_recipe_and_what_overrides_it(tmp_path, monkeypatch, given, expected):
+    configs = []
+
+    def start(config, *_, **__):
+        configs.append(config)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(loop, "start", start)
+    assert refused("train", "--out", tmp_path, *given) == "stn_scratch: far enough\n"
+    assert {name: getattr(configs[0], name) for name in expected} == expected
+
+
+def test_a_resumed_run_keeps_its_recipe(tmp_path, few):
+    paper = [*TINY, "--model", "fcn", "--recipe", "paper", "--iterations", 1, "--out", tmp_path]
+    succeeds("train", *paper)
+    for again in (paper, ["--out", tmp_path]):
+        succeeds("train", *again, "--resume")
+        config = json.loads((tmp_path / "config.json").read_text())["config"]
+        assert (config["lr"], config["clip_norm"], config["iterations"]) == (0.01, None, 1)
+    text = refused("train", "--recipe", "short", "--batch", 16, "--out", tmp_path, "--resume")
+    assert text == "stn_scratch: --lr must stay 0.01, as the run was started, not 0.05\n"
+
+
+def test_more_iterations_keep_the_schedule_and_say_so(tmp_path, few):
+    options = [*TINY[:-2], "--model", "fcn", "--out", tmp_path]
+    out = succeeds("train", *options, "--iterations", 3)
+    assert "divided by ten" not in out
+    assert "divided by ten" not in succeeds("train", "--out", tmp_path, "--resume")
+    out = succeeds("train", *options, "--iterations", 5, "--resume")
+    assert out.splitlines()[0] == ("5 steps, where the run was started for 3: "
+                                   "the learning rate is still divided by ten every 1")
+    assert json.loads((tmp_path / "config.json").read_text())["config"]["decay_every"] == 1
 
 
 # Ctrl-C
@@ -169,7 +169,9 @@ def test_ctrl_c_and_resume_give_the_run_never_interrupted(tmp_path):
     finally:
         process.kill()
     assert (process.returncode, out) == (130, "")
-    said = re.fullmatch(r"stopped after step (\d+) of 1000000, saved in (.*)\. Go on with .* --resume\.\n", err)
+    *shown, last = err.splitlines()
+    assert [line for line in shown if not PROGRESS.fullmatch(line)] == []
+    said = re.fullmatch(r"stopped after step (\d+) of 1000000, saved in (.*)\. Go on with .* --resume\.", last)
     step = int(said[1])
     assert said[2] == str(stopped) and step >= 3
 
@@ -192,17 +194,29 @@ def test_ctrl_c_before_and_after_the_training(tmp_path, few, monkeypatch, where)
 
     monkeypatch.setattr(loop, where, pressed)
     status, _, err = call("train", *TINY, "--model", "fcn", "--iterations", 2, "--out", tmp_path / "run")
-    assert status == 130 and err.count("\n") == 1 and "Traceback" not in err
+    said = [line for line in err.splitlines() if not PROGRESS.fullmatch(line)]
+    assert (status, said) == (130, ["stn_scratch: stopped; a run goes on from its last checkpoint with --resume"])
 
 
 def test_resume_refuses_other_options(trained, few):
     before = files(trained[0])
     text = refused("train", *TINY, "--seed", 3, "--iterations", 9, "--out", trained[0], "--resume", "--lr", "0.5")
-    assert "the run was started with lr = 0.01: it cannot be resumed with 0.5" in text
+    assert text == "stn_scratch: --lr must stay 0.05, as the run was started, not 0.5\n"
     assert files(trained[0]) == before
 
 
-# info
+# info and help
+
+
+def test_help_lists_what_there_is_to_choose_from():
+    status, out, err = call("train", "--help")
+    assert (status, err) == (0, "") and out.startswith("usage: python -m stn_scratch train ")
+    for name, distortion in DISTORTIONS.items():
+        assert re.search(rf"^  {name} +{re.escape(distortion.description)}$", out, re.MULTILINE)
+    recipes = out[out.index("recipes ("):].splitlines()[1:]
+    assert [line.split() for line in recipes] == [
+        ["short", *"--iterations 3000 --batch 256 --lr 0.05 --localisation-factor 0.2 --clip-norm 5".split()],
+        ["paper", *"--iterations 150000 --batch 256 --lr 0.01 --localisation-factor 1".split()]]
 
 
 def test_info():
@@ -213,75 +227,8 @@ def test_info():
 def test_info_lists_the_models():
     rows = succeeds("info", "--models").splitlines()[4:]
     names = [row.split()[0] for row in rows]
-    assert set(names) == {"fcn", "cnn", "st-fcn", "st-cnn"}
+    assert set(names) == set(MODELS)
     assert [row.split()[1] for row in rows if row.startswith("st-cnn")] == list(TRANSFORMATIONS)
     # one comparison, one budget
     counts = [int(count.replace(",", "")) for row in rows for count in row.split()[-3:]]
     assert all(abs(count - 400_000) < 20_000 for count in counts)
-
-
-# What is refused
-
-
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["train", "--iterations", "0"], "iterations must be a positive whole number, not 0"),
-    (["train", "--seed", "-1"], "seed must be a whole number, 0 or more, not -1"),
-    (["train", "--validation", "1"], "validation must be a part of the digits, between 0 and 1, not 1.0"),
-    (["train", "--lr", "nan", "--digits", "embedded"], "lr must be a finite number, 0 or more, not nan"),
-    (["train", "--digits", "embedded", "--data-dir", "here"], "data_dir must be left out with source='embedded'"),
-    (["train", "--data-dir", "nowhere"], "train-images-idx3-ubyte.gz is missing: data_dir must name a folder"),
-    (["train", "--resume", "--out", "nowhere"], "nowhere holds no run: there is no config.json"),
-    (["evaluate", "nowhere"], "nowhere holds no run: there is no config.json"),
-])
-def test_bad_value(tmp_path, monkeypatch, arguments, words):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("STN_DATA", raising=False)
-    assert words in refused(*arguments)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["train", "--iterations", "many"], "--iterations: invalid int value: 'many'"),
-    (["train", "--model", "vgg"], "--model: invalid choice: 'vgg'"),
-    (["train", "--colour"], "unrecognized arguments: --colour"),
-    (["evaluate"], "the following arguments are required: run"),
-    ([], "the following arguments are required: COMMAND"),
-    (["fly"], "invalid choice: 'fly'"),
-])
-def test_what_the_parser_refuses(arguments, words):
-    status, out, err = call(*arguments)
-    assert status == 2 and out == ""
-    assert err.startswith("usage: ") and words in err.splitlines()[-1]
-
-
-@pytest.mark.parametrize("command", ["train", "evaluate"])
-def test_no_gpu(trained, tmp_path, monkeypatch, command):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(backend, "_cupy", lambda: None)
-    arguments = [*TINY, "--model", "fcn"] if command == "train" else [trained[0]]
-    assert "--device gpu: there is none here" in refused(command, *arguments, "--device", "gpu")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_gpu_from_the_command_line(trained, few, monkeypatch):
-    monkeypatch.setattr(backend, "_cupy", lambda: strict)
-    assert figure(succeeds("evaluate", trained[0], "--device", "gpu")) == figure(trained[1])
-
-
-def test_a_data_file_that_is_cut_short(tmp_path):
-    for name in mnist.FILES:
-        (tmp_path / name).write_bytes(gzip.compress(b"\0\0\x08\x01" + bytes(400), mtime=0)[:20])
-    text = refused("train", "--data-dir", tmp_path, "--out", tmp_path / "run")
-    assert f"{tmp_path / 'train-images-idx3-ubyte.gz'} is cut short" in text
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("name", ["checkpoint.npz", "config.json"])
-@pytest.mark.parametrize("command", ["evaluate", "train"])
-def test_a_damaged_run(trained, few, tmp_path, name, command):
-    for file, content in files(trained[0]).items():
-        (tmp_path / file).write_bytes(content[:len(content) // 2] if file == name else content)
-    before = files(tmp_path)
-    text = refused(*(["evaluate", tmp_path] if command == "evaluate" else ["train", "--resume", "--out", tmp_path]))
-    assert str(tmp_path / name) in text
-    assert files(tmp_path) == before

@@ -84,7 +84,7 @@ def stretch(digits, *, canvas, corners):
 
 
 def warp(digits, *, canvas, scale, displacement):
-    """Each digit bent by a thin-plate spline on a black canvas; its 28-pixel frame fills the canvas at scale 1.
+    """Each digit bent by a thin-plate spline on a black canvas; at scale 1 its frame fills the canvas.
 
     digits (B, H, W, C); scale (B,); displacement (B, K, 2): by how much the canvas is read beside each of its K
     control points, x, y in canvas pixels; host arrays -> (B, canvas, canvas, C). The control points are a square

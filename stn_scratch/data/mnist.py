@@ -61,14 +61,14 @@ def load_digits(data_dir=None, *, source="auto", progress=True):
     check_choice("source", source, ("auto", "mnist", "embedded"))
     if source == "embedded":
         if data_dir is not None:
-            raise ValueError(f"data_dir must be left out with source='embedded', not {data_dir!r}")
+            raise ValueError(f"data_dir must be left out with the embedded digits, not {str(data_dir)!r}")
         return _embedded()
     if data_dir is not None:
         if not isinstance(data_dir, str | os.PathLike):
             raise TypeError(f"data_dir must be a path, not {type(data_dir).__name__}")
-        return _from_folder(Path(data_dir).expanduser(), "data_dir")
+        return _from_folder(Path(data_dir).expanduser(), "the data folder")
     if os.environ.get("STN_DATA"):
-        return _from_folder(Path(os.environ["STN_DATA"]).expanduser(), "STN_DATA")
+        return _from_folder(Path(os.environ["STN_DATA"]).expanduser(), "the folder named by STN_DATA")
     try:
         return _from_cache(progress)
     except OSError as error:
@@ -144,12 +144,12 @@ def _digits(arrays, kind, where=""):
     return Digits(images[0], labels[0], images[1], labels[1], source)
 
 
-def _from_folder(folder, named_by):
+def _from_folder(folder, called):
     """Read the four files of a folder that the user named: what is wrong there is an error, never passed over."""
     paths = [folder / name for name in FILES]
     for path in paths:
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: {named_by} must name a folder with {', '.join(FILES)}")
+            raise FileNotFoundError(f"{path} is missing: {called} must hold {', '.join(FILES)}")
     return _digits([_parse(path.read_bytes(), path.name, path) for path in paths], "mnist", f" from {folder}")
 
 

@@ -1,0 +1,45 @@
+"""Small runs of the training loop, and what may happen to them."""
+
+import json
+import signal
+
+import numpy as np
+
+from stn_scratch.data import load_digits
+from stn_scratch.training import loop
+
+SMALL = {"parameters": 24_000, "digits": "embedded", "iterations": 8, "batch": 16, "checkpoint_every": 4, "threads": 2,
+         "validation": 0.1, "validate_every": 4, "log_every": 1, "shard": 8, "decay_every": 5}
+
+
+def few_digits():
+    """240 training and 60 test digits: enough to train on, soon looked through."""
+    every = load_digits(source="embedded")
+    return every._replace(train_images=every.train_images[:240], train_labels=every.train_labels[:240],
+                          test_images=every.test_images[:60], test_labels=every.test_labels[:60])
+
+
+def at_step(patch, step, happens):
+    """After the training record of `step` is written, `happens()`."""
+    log = loop.log
+
+    def log_and(run, record):
+        log(run, record)
+        if record["step"] == step and "loss" in record:
+            happens()
+
+    patch.setattr(loop, "log", log_and)
+
+
+def ctrl_c():
+    signal.raise_signal(signal.SIGINT)
+
+
+def checkpoint(folder):
+    """The arrays of a run's checkpoint."""
+    with np.load(folder / loop.CHECKPOINT, allow_pickle=False) as members:
+        return dict(members)
+
+
+def step_saved(folder):
+    return json.loads(str(checkpoint(folder)["state"]))["step"]
