@@ -1,0 +1,13 @@
+"""Launch the kernel of optimiser.cu."""
+
+from stn_scratch.backend import get_array_module
+from stn_scratch.cuda.launch import launch
+
+
+def sgd_update(p, velocity, g, scale, *, momentum, rate):
+    """v <- mu v + scale g, p <- p - rate v, in place.
+
+    p, velocity, g: 1-D, views into flat buffers; scale: a 0-d array, or None for 1; momentum, rate: numbers.
+    """
+    scale = get_array_module(p).ones((), dtype=p.dtype) if scale is None else scale
+    launch("optimiser.cu", "sgd_update", p.size, p, velocity, g, scale, p.size, float(momentum), float(rate))

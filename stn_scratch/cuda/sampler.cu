@@ -1,0 +1,247 @@
+// The sampler. The pair is sampling/sampler.py, with padding.py; of its kernels, "integer" and "bilinear" are here.
+// The source points come from a grid (B, 2, H', W'), or from theta (B, 2, 3) by Eq. (1), with no grid in memory.
+enum { ZEROS, BORDER, REFLECT };
+enum { CHANNELS = 4 };  // how many channels one thread sums for the slopes
+
+template <typename T, typename I>
+struct Sampler {
+    I H, W, C, H_out, W_out, from_theta, integer, padding, align_corners;
+};
+
+template <typename T>
+struct Point {
+    T x, y;  // in pixels
+    bool finite;
+};
+
+// coordinates.py: dx_p/dx and x -> x_p. The order of the operations decides on which side of a pixel x_p is rounded.
+template <typename T, typename I>
+__device__ T pixels_per_unit(I size, I align_corners) {
+    return (T)(align_corners ? size - 1 : size) / 2;
+}
+
+template <typename T, typename I>
+__device__ T to_pixels(T x, I size, I align_corners) {
+    return x * pixels_per_unit<T>(size, align_corners) + (T)(size - 1) / 2;
+}
+
+// coordinates.py: axis_points, x_t of pixel k of the target grid.
+template <typename T, typename I>
+__device__ T axis_point(I k, I size, I align_corners) {
+    I span = align_corners ? size - 1 : size;
+    return (T)(2 * k - (size - 1)) / (T)(span > 1 ? span : 1);
+}
+
+template <typename T, typename I>
+__device__ Point<T> source_point(Sampler<T, I> s, const T* points, I b, I i) {
+    T x_s, y_s;
+    if (s.from_theta) {
+        // Eq. (1): (x_s, y_s) = A_theta (x_t, y_t, 1)
+        const T* theta = points + b * 6;
+        T x_t = axis_point<T>(i % s.W_out, s.W_out, s.align_corners);
+        T y_t = axis_point<T>(i / s.W_out, s.H_out, s.align_corners);
+        x_s = theta[0] * x_t + theta[1] * y_t + theta[2];
+        y_s = theta[3] * x_t + theta[4] * y_t + theta[5];
+    } else {
+        I pixels = s.H_out * s.W_out;
+        x_s = points[b * 2 * pixels + i];
+        y_s = points[b * 2 * pixels + pixels + i];
+    }
+    T farthest = (T)1e30;
+    if (!(fabs(x_s) <= farthest && fabs(y_s) <= farthest)) return {0, 0, false};  // NaN, too
+    return {to_pixels(x_s, s.W, s.align_corners), to_pixels(y_s, s.H, s.align_corners), true};
+}
+
+template <typename T>
+struct Padded {
+    T x, slope;
+    int side;
+};
+
+// padding.py: mirror, then clamp.
+template <typename T, typename I>
+__device__ Padded<T> pad_coordinate(Sampler<T, I> s, T x, I size, int side) {
+    T slope = 1, last = size - 1;
+    if (s.padding == ZEROS) return {x, slope, side};
+    if (s.padding == REFLECT) {
+        T low = s.align_corners ? (T)0 : (T)-0.5, span = s.align_corners ? last : (T)size;
+        if (span == 0) return {0, 0, side};  // one pixel, mirrored at its own centre
+        T r = fmod(x - low, 2 * span);
+        if (r < 0) r += 2 * span;
+        bool forth = side > 0 ? r < span : r > 0 && r <= span;
+        x = low + (r < 2 * span - r ? r : 2 * span - r);
+        if (!forth) slope = -1, side = -side;
+    }
+    bool passes = side > 0 ? x >= 0 && x < last : x > 0 && x <= last;
+    return {x < 0 ? 0 : x > last ? last : x, passes ? slope : 0, side};
+}
+
+template <typename T, typename I>
+struct Taps {
+    I index[2];  // m or n; -1: outside the image, nothing to read
+    T weight[2], slope[2];
+};
+
+// _taps: the two pixels of one axis at which the kernel around x may be non-zero; slopes on the given side.
+template <typename T, typename I>
+__device__ Taps<T, I> taps_at(Sampler<T, I> s, T x, I size, int side) {
+    Padded<T> p = pad_coordinate(s, x, size, side);
+    // Eq. (4): the nearest pixel, a half rounds up. Eq. (5): the cell to the right or the left
+    T cell = s.integer ? floor(p.x + (T)0.5) : p.side > 0 ? floor(p.x) : ceil(p.x) - 1;
+    T a = p.x - cell;
+    Taps<T, I> taps;
+    // Eq. (5): the tent max(0, 1 - |x - m|). Eq. (7): its slope, -1 left of the sample and +1 right of it
+    taps.weight[0] = s.integer ? 1 : 1 - a;
+    taps.weight[1] = a;
+    taps.slope[0] = s.integer ? 0 : -p.slope;
+    taps.slope[1] = p.slope;
+    for (int j = 0; j < 2; j++) {
+        T m = cell + j;
+        bool exists = m >= 0 && m <= size - 1 && !(s.integer && j == 1);
+        taps.index[j] = exists ? (I)m : -1;  // the cast is safe: m lies in the image
+    }
+    return taps;
+}
+
+// Eq. (3): V_i^c = sum_nm U_nm^c k(x_i - m) k(y_i - n). One thread for each number of V.
+template <typename T, typename I>
+__global__ void sample_forward(const T* U, const T* points, T* V, I count, I H, I W, I C, I H_out, I W_out,
+                               I from_theta, I integer, I padding, I align_corners) {
+    I t = thread_number<I>();
+    if (t >= count) return;
+    Sampler<T, I> s = {H, W, C, H_out, W_out, from_theta, integer, padding, align_corners};
+    I c = t % C, pixel = t / C, b = pixel / (H_out * W_out), i = pixel % (H_out * W_out);
+    Point<T> p = source_point(s, points, b, i);
+    T sum = 0;
+    if (p.finite) {
+        Taps<T, I> n = taps_at(s, p.y, H, +1), m = taps_at(s, p.x, W, +1);
+        for (int j = 0; j < 2; j++)
+            for (int k = 0; k < 2; k++)
+                if (n.index[j] >= 0 && m.index[k] >= 0)
+                    sum += n.weight[j] * m.weight[k] * U[((b * H + n.index[j]) * W + m.index[k]) * C + c];
+    }
+    V[t] = sum;
+}
+
+// Eq. (7), summed over the channels first..last-1 of output pixel i: d/dx_s and d/dy_s.
+template <typename T, typename I>
+__device__ Point<T> slopes_at(Sampler<T, I> s, const T* dV, const T* U, const T* points, I b, I i, I first, I last,
+                              I central) {
+    Point<T> p = source_point(s, points, b, i);
+    T dx_p = 0, dy_p = 0;
+    if (!p.finite) return {0, 0, false};
+    const T* dV_i = dV + (b * s.H_out * s.W_out + i) * s.C;
+    for (int side = 1; side >= (central ? -1 : 1); side -= 2) {
+        Taps<T, I> n = taps_at(s, p.y, s.H, side), m = taps_at(s, p.x, s.W, side);
+        for (int j = 0; j < 2; j++)
+            for (int k = 0; k < 2; k++) {
+                if (n.index[j] < 0 || m.index[k] < 0) continue;
+                // sum_c dV U_nm: the factor that both slopes share
+                const T* U_nm = U + ((b * s.H + n.index[j]) * s.W + m.index[k]) * s.C;
+                T dV_U = 0;
+                for (I c = first; c < last; c++) dV_U += dV_i[c] * U_nm[c];
+                // Eq. (7): dV/dx = U_nm k'(x - m) k(y - n), and the same for y
+                dx_p += dV_U * m.slope[k] * n.weight[j];
+                dy_p += dV_U * m.weight[k] * n.slope[j];
+            }
+    }
+    // the chain rule from pixels to normalised coordinates, and the mean over the sides
+    T sides = central ? 2 : 1;
+    return {dx_p * (pixels_per_unit<T>(s.W, s.align_corners) / sides),
+            dy_p * (pixels_per_unit<T>(s.H, s.align_corners) / sides), true};
+}
+
+// Eq. (7) for each output pixel and group of channels: parts (B, 2, H', W', groups). Their sum over groups is dgrid.
+template <typename T, typename I>
+__global__ void sample_dgrid(const T* dV, const T* U, const T* points, T* parts, I count, I groups, I central, I H,
+                             I W, I C, I H_out, I W_out, I from_theta, I integer, I padding, I align_corners) {
+    I t = thread_number<I>();
+    if (t >= count) return;
+    Sampler<T, I> s = {H, W, C, H_out, W_out, from_theta, integer, padding, align_corners};
+    I pixels = H_out * W_out;
+    I group = t % groups, i = t / groups % pixels, b = t / groups / pixels;
+    I first = group * CHANNELS, last = first + CHANNELS < C ? first + CHANNELS : C;
+    Point<T> d = slopes_at(s, dV, U, points, b, i, first, last, central);
+    parts[(b * 2 * pixels + i) * groups + group] = d.x;
+    parts[(b * 2 * pixels + pixels + i) * groups + group] = d.y;
+}
+
+// dL/dA_theta = sum_i dL/d(x_s, y_s)_i (x_t, y_t, 1)_i (grids/affine.py). A thread sums every strands-th pixel of an
+// image: parts (B, strands, groups, 2, 3), whose sum over strands and groups is dtheta.
+template <typename T, typename I>
+__global__ void affine_dtheta(const T* dV, const T* U, const T* theta, T* parts, I count, I strands, I groups,
+                              I central, I H, I W, I C, I H_out, I W_out, I integer, I padding, I align_corners) {
+    I t = thread_number<I>();
+    if (t >= count) return;
+    Sampler<T, I> s = {H, W, C, H_out, W_out, 1, integer, padding, align_corners};
+    I group = t % groups, strand = t / groups % strands, b = t / groups / strands;
+    I first = group * CHANNELS, last = first + CHANNELS < C ? first + CHANNELS : C;
+    T dtheta[6] = {0, 0, 0, 0, 0, 0};
+    for (I i = strand; i < H_out * W_out; i += strands) {
+        Point<T> d = slopes_at(s, dV, U, theta, b, i, first, last, central);
+        T x_t = axis_point<T>(i % W_out, W_out, align_corners), y_t = axis_point<T>(i / W_out, H_out, align_corners);
+        dtheta[0] += d.x * x_t, dtheta[1] += d.x * y_t, dtheta[2] += d.x;
+        dtheta[3] += d.y * x_t, dtheta[4] += d.y * y_t, dtheta[5] += d.y;
+    }
+    for (int k = 0; k < 6; k++) parts[t * 6 + k] = dtheta[k];
+}
+
+// A sum in fixed point: each share is rounded once, to a whole multiple of 2^-shift, and whole numbers add up to the
+// same in any order. |dV| < 2^exponent, and at most 2^bits shares meet in one pixel: the sum stays below 2^62.
+__device__ inline int shift_of(double largest, int bits) {
+    int exponent;
+    frexp(largest, &exponent);
+    return 62 - bits - exponent;
+}
+
+template <typename T>
+__device__ void add_share(T* sum, T share, int) {
+    atomicAdd(sum, share);
+}
+
+template <typename T>
+__device__ void add_share(long long* sum, T share, int shift) {
+    atomicAdd((unsigned long long*)sum, (unsigned long long)llrint(ldexp((double)share, shift)));
+}
+
+// Eq. (6): dU_nm^c = sum_i dV_i^c k(x_i - m) k(y_i - n), for one number t of dV.
+template <typename T, typename I, typename Sum>
+__device__ void scatter(Sampler<T, I> s, const T* dV, const T* points, Sum* dU, I t, int shift) {
+    I pixels = s.H_out * s.W_out, c = t % s.C, b = t / s.C / pixels;
+    Point<T> p = source_point(s, points, b, t / s.C % pixels);
+    if (!p.finite) return;
+    Taps<T, I> n = taps_at(s, p.y, s.H, +1), m = taps_at(s, p.x, s.W, +1);
+    for (int j = 0; j < 2; j++)
+        for (int k = 0; k < 2; k++)
+            if (n.index[j] >= 0 && m.index[k] >= 0)
+                add_share(dU + ((b * s.H + n.index[j]) * s.W + m.index[k]) * s.C + c,
+                          n.weight[j] * m.weight[k] * dV[t], shift);
+}
+
+// The shares meet in the order in which the threads come: the last bits of dU vary from run to run.
+template <typename T, typename I>
+__global__ void sample_dU(const T* dV, const T* points, T* dU, I count, I H, I W, I C, I H_out, I W_out, I from_theta,
+                          I integer, I padding, I align_corners) {
+    I t = thread_number<I>();
+    if (t >= count) return;
+    Sampler<T, I> s = {H, W, C, H_out, W_out, from_theta, integer, padding, align_corners};
+    scatter(s, dV, points, dU, t, 0);
+}
+
+// The same sum in fixed point, the same to the last bit in every run. largest: max |dV|.
+template <typename T, typename I>
+__global__ void sample_dU_fixed(const T* dV, const T* points, const T* largest, long long* sums, I count, I bits, I H,
+                                I W, I C, I H_out, I W_out, I from_theta, I integer, I padding, I align_corners) {
+    I t = thread_number<I>();
+    if (t >= count || !isfinite(*largest)) return;
+    Sampler<T, I> s = {H, W, C, H_out, W_out, from_theta, integer, padding, align_corners};
+    scatter(s, dV, points, sums, t, shift_of(*largest, (int)bits));
+}
+
+// Back from fixed point. A dV that is not finite somewhere makes all of dU NaN: fixed point has no NaN of its own.
+template <typename T, typename I>
+__global__ void from_fixed(const T* largest, const long long* sums, T* dU, I count, I bits) {
+    I t = thread_number<I>();
+    if (t >= count) return;
+    dU[t] = isfinite(*largest) ? (T)ldexp((double)sums[t], -shift_of(*largest, (int)bits)) : *largest - *largest;
+}

@@ -1,0 +1,100 @@
+"""Launch the kernels of sampler.cu: the sampler, and an affine grid with the sampler in one."""
+
+from typing import NamedTuple
+
+from stn_scratch.backend import get_array_module
+from stn_scratch.cuda.launch import launch
+from stn_scratch.cuda.switches import is_deterministic
+
+KERNELS = ("integer", "bilinear")  # the sampling kernels that are fused; the others stay with the pair
+PADDINGS = ("zeros", "border", "reflect")  # in the order of the text
+CHANNELS = 4  # that one thread sums for the slopes, as in the text
+PIXELS = 16  # that one thread sums for dtheta
+
+
+class SampleCache(NamedTuple):
+    U: object  # (B, H, W, C)
+    points: object  # the grid (B, 2, H', W'), or theta (B, 2, 3)
+    size: tuple  # H', W'
+    options: object  # kernel, padding, align_corners, lattice
+
+
+def _rules(cache):
+    """How a source point becomes taps: the last arguments of every kernel."""
+    options = cache.options
+    return options.kernel == "integer", PADDINGS.index(options.padding), options.align_corners
+
+
+def _geometry(cache):
+    _, H, W, C = cache.U.shape
+    return H, W, C, *cache.size
+
+
+def _from_theta(cache):
+    return cache.points.ndim == 3
+
+
+def _forward(cache):
+    U, points, size, _ = cache
+    V = get_array_module(U).empty((U.shape[0], *size, U.shape[3]), dtype=U.dtype)
+    launch("sampler.cu", "sample_forward", V.size, U, points, V, V.size, *_geometry(cache), _from_theta(cache),
+           *_rules(cache))
+    return V
+
+
+def sample_forward(U, grid, options):
+    """Eq. (3), as `sampling.sample_forward` after its checks; `options` are its Options."""
+    cache = SampleCache(U, grid, grid.shape[2:], options)
+    return _forward(cache), cache
+
+
+def sample_backward(dV, cache, *, need_dU=True):
+    """Eqs. (6) and (7), as `sampling.sample_backward`: dU (None with need_dU=False), dgrid.
+
+    For the cache of an `affine_sample_forward`, dtheta stands in the place of dgrid.
+    """
+    if _from_theta(cache):
+        return affine_sample_backward(dV, cache, need_dU=need_dU)
+    U, grid, size, options = cache
+    groups = -(-U.shape[3] // CHANNELS)
+    parts = get_array_module(U).empty((U.shape[0], 2, *size, groups), dtype=U.dtype)
+    count = parts.size // 2
+    launch("sampler.cu", "sample_dgrid", count, dV, U, grid, parts, count, groups, options.lattice == "central",
+           *_geometry(cache), False, *_rules(cache))
+    return _scatter(dV, cache) if need_dU else None, parts[..., 0] if groups == 1 else parts.sum(axis=4)
+
+
+def affine_sample_forward(U, theta, *, size, options):
+    """Eq. (1) and Eq. (3) in one: theta (B, 2, 3) -> V (B, H', W', C), with no grid in memory."""
+    cache = SampleCache(U, theta, tuple(size), options)
+    return _forward(cache), cache
+
+
+def affine_sample_backward(dV, cache, *, need_dU=True):
+    """dV (B, H', W', C) -> dU (None with need_dU=False), dtheta (B, 2, 3)."""
+    U, theta, size, options = cache
+    groups, strands = -(-U.shape[3] // CHANNELS), -(-size[0] * size[1] // PIXELS)
+    parts = get_array_module(U).empty((U.shape[0], strands, groups, 2, 3), dtype=U.dtype)
+    count = parts.size // 6
+    launch("sampler.cu", "affine_dtheta", count, dV, U, theta, parts, count, strands, groups,
+           options.lattice == "central", *_geometry(cache), *_rules(cache))
+    return _scatter(dV, cache) if need_dU else None, parts.sum(axis=(1, 2))
+
+
+def _scatter(dV, cache):
+    """Eq. (6): dU, by atomic sums; in fixed point where the result must not depend on their order."""
+    U, points, size, _ = cache
+    xp = get_array_module(dV)
+    dU = xp.zeros(U.shape, dtype=U.dtype)
+    if dV.size == 0:
+        return dU
+    rest = *_geometry(cache), _from_theta(cache), *_rules(cache)
+    if not is_deterministic():
+        launch("sampler.cu", "sample_dU", dV.size, dV, points, dU, dV.size, *rest)
+        return dU
+    largest = xp.abs(dV).max()
+    sums = xp.zeros(U.shape, dtype=xp.int64)
+    bits = (size[0] * size[1]).bit_length()
+    launch("sampler.cu", "sample_dU_fixed", dV.size, dV, points, largest, sums, dV.size, bits, *rest)
+    launch("sampler.cu", "from_fixed", dU.size, largest, sums, dU, dU.size, bits)
+    return dU
