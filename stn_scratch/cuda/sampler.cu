@@ -38,6 +38,9 @@ __device__ Point<T> source_point(Sampler<T, I> s, const T* points, I b, I i) {
     if (s.from_theta) {
         // Eq. (1): (x_s, y_s) = A_theta (x_t, y_t, 1)
         const T* theta = points + b * 6;
+        // grids/usable.py: a theta that cannot be computed with puts the whole grid far away
+        for (int k = 0; k < 6; k++)
+            if (!(fabs(theta[k]) <= (T)1e15)) return {0, 0, false};
         T x_t = axis_point<T>(i % s.W_out, s.W_out, s.align_corners);
         T y_t = axis_point<T>(i / s.W_out, s.H_out, s.align_corners);
         x_s = theta[0] * x_t + theta[1] * y_t + theta[2];
