@@ -2,10 +2,10 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help run test lint bench clean
+.PHONY: help run test lint bench bench-gpu on-gpu clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 17
 
 run: .venv/installed  ## train a CNN and an ST-CNN on rotated, scaled, moved digits, and compare them (about 4 minutes)
 	$(PY) -m stn_scratch train --model cnn st-cnn --out runs/first --overwrite --digits embedded --data rts \
@@ -21,9 +21,16 @@ test: .venv/installed  ## the tests, with the coverage of the core (about 5 minu
 lint: .venv/installed  ## ruff
 	$(PY) -m ruff check .
 
-bench: .venv/installed  ## one training step beside PyTorch's, alternating in one run (installs PyTorch)
+bench: .venv/installed  ## speed and memory beside PyTorch's (installs it), about 6 minutes; see build/bench
 	$(PY) -m pip install --quiet -e ".[bench]"
-	$(PY) benchmarks/training_step.py
+	$(PY) -m benchmarks $(BENCH_OPTIONS)
+
+bench-gpu: .venv/installed  ## the same on a GPU, and each fused kernel; goes on where it was, at most 9 minutes
+	$(PY) -m pip install --quiet -e ".[bench]"
+	$(PY) -m benchmarks --part gpu --resume --seconds 480 $(BENCH_OPTIONS)
+
+on-gpu: .venv/installed  ## the GPU's tests, its benchmark and the long runs; goes on where it was, at most 9 minutes
+	$(PY) -m benchmarks.on_gpu $(ON_GPU_OPTIONS)
 
 clean:  ## remove the virtual environment and the caches, not the runs
 	rm -rf .venv .pytest_cache .ruff_cache .coverage *.egg-info

@@ -1,0 +1,90 @@
+"""Where a benchmark runs: the CPU, or the GPU that CuPy and PyTorch share."""
+
+import hashlib
+import os
+import platform
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from benchmarks import peers
+from benchmarks.timing import event_clock, host_clock
+from stn_scratch.backend import get_array_module, to_device
+from stn_scratch.training import step
+from stn_scratch.training.config import versions
+from stn_scratch.training.parallel import shard_size, sharded
+
+ROOT = Path(__file__).parents[1]
+
+
+class Machine(NamedTuple):
+    name: str  # "cpu" or "gpu"
+    put: object  # a host array -> the array there
+    clock: object  # seconds(call, n), as it passes on the host's watch
+    device_clock: object  # the same by the device's own events
+    gradient: object  # of a training step, as `train_step` takes it
+    share: object  # (work, *arrays): work(*shard) on shards of the batch, as a training step does; a list of results
+
+
+@contextmanager
+def cpu(threads):
+    """The CPU with so many threads, for us and for PyTorch; BLAS is held to one thread a shard, as in training."""
+    peers.set_threads(threads)
+
+    def nothing_to_wait_for():
+        pass
+
+    clock = host_clock(nothing_to_wait_for)
+    with sharded(threads=threads) as gradient, ThreadPoolExecutor(threads) as executor:
+
+        def share(work, *arrays):
+            B = len(arrays[0])
+            size = shard_size(B, threads)
+            return list(executor.map(lambda k: work(*(a[k:k + size] for a in arrays)), range(0, B, size)))
+
+        yield Machine("cpu", lambda a: a, clock, clock, gradient, share)
+
+
+@contextmanager
+def gpu(threads):
+    """The first GPU. Both libraries use its default stream."""
+    xp = get_array_module(to_device(np.zeros(1)))
+    with threadpool_limits(1, user_api="blas"):
+        yield Machine("gpu", to_device, host_clock(xp.cuda.Device().synchronize), event_clock(xp), step.gradient,
+                      lambda work, *arrays: [work(*arrays)])
+
+
+def facts(device, options):
+    """What a measurement depends on. Rows of different facts do not belong in one table."""
+    return {"device": _device_name(device), "threads": options.threads, "quick": options.quick,
+            "versions": versions() | peers.versions(), "source": source("stn_scratch")}
+
+
+def moment():
+    """When, and how busy the machine was: the load counts what ran in the last minute, this benchmark included."""
+    return {"date": datetime.now(UTC).isoformat(timespec="seconds"), "load": round(os.getloadavg()[0], 2)}
+
+
+def source(*folders):
+    """Eight digits that change with the code in folders of the repository: Python, CUDA and C++."""
+    digest = hashlib.sha256()
+    for path in sorted(p for folder in folders for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".cu", ".h")):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def _device_name(device):
+    if device == "gpu":
+        xp = get_array_module(to_device(np.zeros(1)))
+        return xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    models = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return f"{models[0] if models else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def _lines(path):
+    return Path(path).read_text().splitlines() if Path(path).is_file() else []

@@ -1,0 +1,150 @@
+"""`python -m benchmarks.on_gpu`: everything that needs a GPU, in one command that can be stopped and called again.
+
+In this order: the tests marked `gpu`, the GPU benchmark, and the long runs of `experiments.py` that are still missing.
+It works in a folder that git ignores, and after each step leaves its results in the folder that the environment
+variable OUT names: tests.log, tests.json, results.json, results.png, and runs.tar with the run folders. Where the next
+call starts on a bare machine, put these files into the work folder, and it goes on from there.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+from benchmarks import results
+from benchmarks.experiments import EXPERIMENTS
+from benchmarks.machine import source
+from stn_scratch.training.loop import CHECKPOINT, read_metrics
+
+ROOT = Path(__file__).parents[1]
+TESTS, TESTS_LOG, RUNS, ARCHIVE = "tests.json", "tests.log", "runs", "runs.tar"
+PATIENCE = 20  # seconds that a step has, after Ctrl-C, to save what it has
+LEAST = 25  # seconds below which nothing more is begun
+NO_TESTS = 5  # pytest's status when it found none
+
+
+def call(command, seconds, log=None):
+    """Run a command from the repository's root, and stop it by Ctrl-C after so many seconds.
+
+    Gives its exit status, None if it was stopped. log: a file for what it says.
+    """
+    with open(log, "wb") if log else nullcontext() as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT if log else None)
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        return None
+
+
+def tests(options, seconds):
+    """pytest -m gpu, unless it has passed with the source as it is. Gives a word on how it went."""
+    path = options.work / TESTS
+    passed = {"passed": True, "source": source("stn_scratch", "tests")}
+    if path.is_file() and json.loads(path.read_text()) == passed:
+        return "passed before"
+    command = [sys.executable, "-m", "pytest", "-m", options.mark, "-p", "no:cacheprovider", *options.tests]
+    status = call(command, seconds, options.work / TESTS_LOG)
+    path.write_text(json.dumps(passed | {"passed": status == 0}))
+    return {0: "passed", None: "stopped", NO_TESTS: "there are none"}.get(status, f"FAILED, see {TESTS_LOG}")
+
+
+def benchmark(options, seconds):
+    """The GPU part of the benchmark. It is told to end a little before it would be stopped: it has a figure to draw."""
+    part = ["gpu"] if options.device == "gpu" else ["grids", "--quick"]
+    status = call([sys.executable, "-m", "benchmarks", "--resume", "--out", str(options.work), "--seconds",
+                   str(int(seconds - PATIENCE)), "--part", *part], seconds)
+    return {0: "complete", 3: "time was up", None: "stopped"}.get(status, "FAILED")
+
+
+def finished(folder):
+    """True if a run has been tested, which is the last thing that a run does."""
+    return any("test_error" in record for record in read_metrics(folder))
+
+
+def train(experiment, options, seconds):
+    """One run, from its checkpoint if it has one."""
+    folder = options.work / RUNS / experiment.name
+    if finished(folder):
+        return "done before"
+    # a run that was stopped before its first checkpoint has a configuration only: it begins again
+    begun = "--resume" if (folder / CHECKPOINT).is_file() else "--overwrite"
+    status = call([sys.executable, "-m", "stn_scratch", "train", *experiment.options, "--device", options.device,
+                   "--out", str(folder), begun], seconds)
+    if status == 0:
+        return f"test error {read_metrics(folder)[-1]['test_error']:.2f} %"
+    return "stopped, saved" if status in (None, 130) else "FAILED"
+
+
+def take_over(work):
+    """Unpack the runs of an earlier call, where they do not stand in the work folder already."""
+    if (work / ARCHIVE).is_file() and not (work / RUNS).is_dir():
+        with tarfile.open(work / ARCHIVE) as archive:
+            archive.extractall(work, filter="data")
+
+
+def hand_over(work, out, *, checkpoints):
+    """Copy the results to `out`. The archive is complete, but for checkpoints of finished runs: they are large."""
+    def wanted(member):
+        folder, _, file = member.name.rpartition("/")
+        return None if file == CHECKPOINT and not checkpoints and finished(work / folder) else member
+
+    if (work / RUNS).is_dir():
+        part = work / (ARCHIVE + ".part")
+        with tarfile.open(part, "w") as archive:
+            archive.add(work / RUNS, RUNS, filter=wanted)
+        part.replace(work / ARCHIVE)
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (TESTS, TESTS_LOG, results.FILE, results.FIGURE, ARCHIVE):
+        if (work / name).is_file() and out.resolve() != work.resolve():
+            shutil.copyfile(work / name, out / name)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.on_gpu", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--seconds", type=float, default=540, help="for all of it (default 540)")
+    add("--work", type=Path, default=ROOT / "build" / "on_gpu", help="the folder that it works in")
+    add("--device", choices=("cpu", "gpu"), default="gpu", help="cpu: to try out this script")
+    add("--mark", default="gpu", help="of the tests (default gpu)")
+    add("--tests", nargs="*", default=[], help="test files (default all)")
+    add("--checkpoints", action="store_true", help="archive the checkpoints of finished runs, too")
+    return parser
+
+
+def main(arguments=None, experiments=EXPERIMENTS):
+    """All steps in their order, while there is time. Gives 0 if everything is done, 1 if something failed, else 3."""
+    options = _parser().parse_args(arguments)
+    deadline = time.monotonic() + options.seconds
+    options.work.mkdir(parents=True, exist_ok=True)
+    take_over(options.work)
+    out = Path(os.environ.get("OUT") or options.work)
+    steps = {"tests": tests, "benchmark": benchmark} | {
+        experiment.name: lambda options, seconds, e=experiment: train(e, options, seconds)
+        for experiment in experiments}
+    said = {}
+    for name, step in steps.items():
+        left = deadline - time.monotonic() - PATIENCE  # a step that is stopped may need so long to end
+        said[name] = step(options, left) if left > LEAST else "not begun"
+        hand_over(options.work, out, checkpoints=options.checkpoints)
+    width = max(map(len, said))
+    print("\n".join(["", *(f"{name:<{width}}  {word}" for name, word in said.items()), f"results in {out}"]))
+    open_ends = [word for word in said.values() if word.startswith(("stopped", "time was up", "not begun"))]
+    return 1 if any("FAILED" in word or word == "there are none" for word in said.values()) else 3 if open_ends else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

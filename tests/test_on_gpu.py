@@ -1,0 +1,94 @@
+"""The script for a GPU, tried out on the CPU with a short list: what it leaves, that it goes on, that it ends."""
+
+import pathlib
+import subprocess
+import tarfile
+import time
+import types
+
+import pytest
+
+from benchmarks import experiments, on_gpu
+from stn_scratch.__main__ import main as stn_scratch
+
+TINY = ("--digits", "embedded", "--parameters", "24000", "--batch", "8", "--validate-every", "2", "--threads", "1",
+        "--checkpoint-every", "2", "--iterations")
+FAKE = [experiments.Experiment("short", ("--model", "cnn", *TINY, "4")),
+        experiments.Experiment("endless", ("--model", "cnn", *TINY, "1000000"))]
+
+
+def on_gpu_call(tmp_path, seconds, monkeypatch, chosen=FAKE, work="work", mark="not gpu"):
+    monkeypatch.setenv("OUT", str(tmp_path / "out"))
+    return on_gpu.main(["--device", "cpu", "--seconds", str(seconds), "--work", str(tmp_path / work),
+                        "--tests", "tests/test_parameters.py", "--mark", mark], chosen)
+
+
+def test_the_script_does_all_leaves_all_and_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(on_gpu, "PATIENCE", 10)
+    assert on_gpu_call(tmp_path, 300, monkeypatch, FAKE[:1]) == 0
+    said = capsys.readouterr().out
+    assert "tests      passed\n" in said and "benchmark  complete\n" in said and "short      test error" in said
+    out = tmp_path / "out"
+    assert {p.name for p in out.iterdir()} == {"tests.json", "tests.log", "results.json", "results.png", "runs.tar"}
+    with tarfile.open(out / "runs.tar") as archive:
+        names = archive.getnames()
+    assert "runs/short/metrics.jsonl" in names and "runs/short/checkpoint.npz" not in names
+    # what one call left is enough for the next, on a machine that has nothing else
+    out.rename(tmp_path / "carried")
+    assert on_gpu_call(tmp_path, 300, monkeypatch, FAKE[:1], work="carried") == 0
+    said = capsys.readouterr().out
+    assert "passed before" in said and "done before" in said
+    assert (tmp_path / "out" / "runs.tar").is_file()
+
+
+class StoppedOnceItTrains(subprocess.Popen):
+    """A process whose time is up when its run has logged a step beyond the last one of the run's folder."""
+
+    def __init__(self, command, **options):
+        self.folder = pathlib.Path(command[command.index("--out") + 1])
+        self.before = self.steps()
+        super().__init__(command, **options)
+
+    def steps(self):
+        return max((record["step"] for record in on_gpu.read_metrics(self.folder)), default=0)
+
+    def wait(self, timeout=None):
+        if timeout == 1000:
+            while self.poll() is None and self.steps() <= self.before:
+                time.sleep(0.1)
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return super().wait(timeout)
+
+
+def test_a_long_run_is_stopped_saved_and_resumed(tmp_path, monkeypatch):
+    monkeypatch.setattr(on_gpu.subprocess, "Popen", StoppedOnceItTrains)
+    run = types.SimpleNamespace(work=tmp_path, device="cpu")
+    assert on_gpu.train(FAKE[1], run, 1000) == "stopped, saved"
+    first = on_gpu.read_metrics(tmp_path / "runs" / "endless")
+    on_gpu.hand_over(tmp_path, tmp_path / "out", checkpoints=False)
+    on_gpu.take_over(tmp_path / "out")  # as on another machine
+    run.work = tmp_path / "out"
+    assert on_gpu.train(FAKE[1], run, 1000) == "stopped, saved"
+    again = on_gpu.read_metrics(tmp_path / "out" / "runs" / "endless")
+    assert again[-1]["step"] > first[-1]["step"] and again[:len(first)] == first
+
+
+def test_without_time_the_script_begins_nothing(tmp_path, monkeypatch, capsys):
+    assert on_gpu_call(tmp_path, 5, monkeypatch) == 3
+    assert capsys.readouterr().out.count("not begun") == 4 and not (tmp_path / "work" / "runs").exists()
+
+
+@pytest.mark.parametrize("status, word", [(0, "passed"), (1, "FAILED, see tests.log"), (5, "there are none")])
+def test_how_the_tests_went(status, word, tmp_path, monkeypatch):
+    monkeypatch.setattr(on_gpu, "call", lambda *arguments: status)
+    options = types.SimpleNamespace(work=tmp_path, mark="gpu", tests=[])
+    assert on_gpu.tests(options, 60) == word
+    assert on_gpu.tests(options, 60) == ("passed before" if status == 0 else word)
+
+
+def test_every_experiment_is_a_run_that_the_command_line_takes(tmp_path, monkeypatch, capsys):
+    names = [experiment.name for experiment in experiments.EXPERIMENTS]
+    assert len(set(names)) == len(names) == 32
+    monkeypatch.setattr("stn_scratch.__main__._train_one", lambda name, out, **given: (name, 0, 0.0, 0.0, out))
+    for experiment in experiments.EXPERIMENTS:
+        assert stn_scratch(["train", *experiment.options, "--out", str(tmp_path / experiment.name)]) == 0
