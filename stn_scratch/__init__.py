@@ -8,11 +8,31 @@ from stn_scratch import paper
 from stn_scratch.backend import get_array_module, gpu_available, to_device, to_host
 from stn_scratch.gradcheck import adjoint_error, check_gradients
 from stn_scratch.grids import TRANSFORMATIONS
-from stn_scratch.grids.affine import (
-    affine_grid_backward,
-    affine_grid_forward,
+from stn_scratch.grids.affine import affine_grid_backward, affine_grid_forward
+from stn_scratch.grids.bounded import (
+    bounded_attention_theta_backward,
+    bounded_attention_theta_forward,
+    bounded_similarity_theta_backward,
+    bounded_similarity_theta_forward,
+    scale_theta_backward,
+    scale_theta_forward,
+    shear_theta_backward,
+    shear_theta_forward,
+)
+from stn_scratch.grids.compose import (
+    compose_theta_backward,
+    compose_theta_forward,
+    inverse_theta_backward,
+    inverse_theta_forward,
+    theta_from_pixels_backward,
+    theta_from_pixels_forward,
+    theta_to_pixels_backward,
+    theta_to_pixels_forward,
+)
+from stn_scratch.grids.constrained import (
     attention_theta_backward,
     attention_theta_forward,
+    pixel_aspect,
     rotation_theta_backward,
     rotation_theta_forward,
     similarity_theta_backward,

@@ -3,8 +3,9 @@
 from math import prod
 from typing import NamedTuple
 
-from stn_scratch.grids import affine
+from stn_scratch.grids import bounded, constrained
 from stn_scratch.grids.affine import affine_grid_backward, affine_grid_forward
+from stn_scratch.grids.constrained import pixel_aspect
 from stn_scratch.grids.piecewise import piecewise_affine_grid_backward, piecewise_affine_grid_forward
 from stn_scratch.grids.projective import projective_grid_backward, projective_grid_forward
 from stn_scratch.grids.thin_plate import tps_grid_backward, tps_grid_forward
@@ -24,11 +25,15 @@ def _affine_backward(dgrid, cache):
     return affine_grid_backward(dgrid, cache).reshape(-1, 6)
 
 
-def _constrained(identity, theta_forward, theta_backward):
-    """A constrained affine transformation: p -> theta -> grid, and back by the chain rule."""
+def _constrained(identity, theta_forward, theta_backward, *, turns=False):
+    """A constrained affine transformation: p -> theta -> grid, and back by the chain rule.
+
+    turns: it is told the aspect of the output, so that it turns rigidly in the output's pixels, square image or not.
+    """
 
     def forward(p, *, size, align_corners):
-        theta, cache_theta = theta_forward(p)
+        options = {"aspect": pixel_aspect(size, align_corners=align_corners)} if turns else {}
+        theta, cache_theta = theta_forward(p, **options)
         grid, cache_grid = affine_grid_forward(theta, size=size, align_corners=align_corners)
         return grid, (cache_theta, cache_grid)
 
@@ -54,10 +59,17 @@ def _displacements(forward, backward, *lattice):
 
 TRANSFORMATIONS = {
     "affine": Transformation((1, 0, 0, 0, 1, 0), _affine_forward, _affine_backward),
-    "attention": _constrained((1, 0, 0), affine.attention_theta_forward, affine.attention_theta_backward),
-    "translation": _constrained((0, 0), affine.translation_theta_forward, affine.translation_theta_backward),
-    "rotation": _constrained((0,), affine.rotation_theta_forward, affine.rotation_theta_backward),
-    "similarity": _constrained((1, 0, 0, 0), affine.similarity_theta_forward, affine.similarity_theta_backward),
+    "attention": _constrained((1, 0, 0), constrained.attention_theta_forward, constrained.attention_theta_backward),
+    "translation": _constrained((0, 0), constrained.translation_theta_forward, constrained.translation_theta_backward),
+    "rotation": _constrained((0,), constrained.rotation_theta_forward, constrained.rotation_theta_backward, turns=True),
+    "similarity": _constrained((1, 0, 0, 0), constrained.similarity_theta_forward,
+                               constrained.similarity_theta_backward, turns=True),
+    "scale": _constrained((0,), bounded.scale_theta_forward, bounded.scale_theta_backward),
+    "shear": _constrained((0, 0), bounded.shear_theta_forward, bounded.shear_theta_backward),
+    "bounded-attention": _constrained((0, 0, 0), bounded.bounded_attention_theta_forward,
+                                      bounded.bounded_attention_theta_backward),
+    "bounded-similarity": _constrained((0, 0, 0, 0), bounded.bounded_similarity_theta_forward,
+                                       bounded.bounded_similarity_theta_backward, turns=True),
     "projective": Transformation((1, 0, 0, 0, 1, 0, 0, 0), projective_grid_forward, projective_grid_backward),
     "tps": _displacements(tps_grid_forward, tps_grid_backward, 16),  # the paper's 16 points
     "piecewise": _displacements(piecewise_affine_grid_forward, piecewise_affine_grid_backward, 4, 4),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from stn_scratch.backend import get_array_module, scatter_add
 from stn_scratch.coordinates import target_grid, to_pixels
+from stn_scratch.grids.usable import FAR, keep, usable_images
 from stn_scratch.validate import check_arrays, check_gradient, check_size
 
 
@@ -23,6 +24,7 @@ class Triangles(NamedTuple):
 class PiecewiseCache(NamedTuple):
     index: object  # (3, H'W')
     weight: object  # (3, H'W')
+    usable: object  # (B,)
     theta_shape: tuple
     grid_shape: tuple
 
@@ -63,6 +65,9 @@ def piecewise_affine_grid_forward(theta, *, size, align_corners=True):
 
     size (H', W') -> grid (B, 2, H', W'), normalised: grid[:, 0] = x_s, grid[:, 1] = y_s; cache.
 
+    An image whose theta holds NaN or a number beyond 1e15 looks far away: it samples nothing, whatever the padding,
+    and gets no gradient.
+
     Raises TypeError or ValueError if theta is not a float array (B, Kr, Kc, 2) with Kr, Kc >= 2, or size is not two
     positive whole numbers.
     """
@@ -73,14 +78,15 @@ def piecewise_affine_grid_forward(theta, *, size, align_corners=True):
         raise ValueError(f"theta must have at least 2 rows and 2 columns of vertices, not shape {theta.shape}")
     xp = get_array_module(theta)
     points, index, weight = _triangles(xp, (Kr, Kc), tuple(size), bool(align_corners), theta.dtype.name)
-    vertices = theta.reshape(B, Kr * Kc, 2).swapaxes(1, 2)  # (B, 2, Kr Kc)
+    usable = usable_images(theta)
+    vertices = keep(usable, theta, FAR).reshape(B, Kr * Kc, 2).swapaxes(1, 2)  # (B, 2, Kr Kc)
     # (x_s, y_s) = (x_t, y_t) + ...
     grid = xp.zeros((B, *points.shape), dtype=theta.dtype) + points
     for v, share in zip(index, weight, strict=True):
         # ... + lambda_j theta_v, gathered
         grid += share * xp.take(vertices, v, axis=2)
     grid = grid.reshape(B, 2, *size)
-    return grid, PiecewiseCache(index, weight, theta.shape, grid.shape)
+    return grid, PiecewiseCache(index, weight, usable, theta.shape, grid.shape)
 
 
 def piecewise_affine_grid_backward(dgrid, cache):
@@ -89,7 +95,7 @@ def piecewise_affine_grid_backward(dgrid, cache):
 
     dgrid (B, 2, H', W') -> dtheta (B, Kr, Kc, 2).
     """
-    index, weight, (B, Kr, Kc, _), grid_shape = cache
+    index, weight, usable, (B, Kr, Kc, _), grid_shape = cache
     check_arrays(dgrid=(dgrid, "B 2 H' W'"), weight=(weight, "3 P"))
     check_gradient("dgrid", dgrid, grid_shape)
     xp = get_array_module(dgrid)
@@ -99,4 +105,4 @@ def piecewise_affine_grid_backward(dgrid, cache):
     for v, share in zip(index, weight, strict=True):
         # lambda_j dgrid, scattered to theta_v: many pixels share a vertex, so their shares add
         scatter_add(dtheta, (first + v).ravel(), (share * d_points).ravel())
-    return dtheta.reshape(B, 2, Kr, Kc).transpose(0, 2, 3, 1)
+    return keep(usable, dtheta.reshape(B, 2, Kr, Kc).transpose(0, 2, 3, 1))

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from stn_scratch.backend import get_array_module
 from stn_scratch.coordinates import target_grid
+from stn_scratch.grids.usable import keep, usable_images
 from stn_scratch.validate import check_arrays, check_gradient, check_size
 
 HORIZON = 1e-3  # a point with w at or below it is on or behind the horizon
-LARGEST = 1e15  # a parameter beyond it counts as infinite; up to it, no float32 overflows on the way
 
 
 class ProjectiveCache(NamedTuple):
@@ -43,14 +43,14 @@ def projective_grid_forward(theta, *, size, align_corners=True):
     xp = get_array_module(theta)
     B = theta.shape[0]
     G = target_grid(xp, size, align_corners, theta.dtype)
-    usable = (xp.abs(theta) <= LARGEST).all(axis=1)[:, None]  # False for NaN, too
+    usable = usable_images(theta)
     # H = [[h11, h12, h13], [h21, h22, h23], [h31, h32, 1]]
     H = xp.ones((B, 9), dtype=theta.dtype)
-    H[:, :8] = xp.where(usable, theta, 0)
+    H[:, :8] = keep(usable, theta)
     # (X, Y, w) = H (x_t, y_t, 1): all rows of all H against all target points, one matrix product
     X_Y_w = (H.reshape(-1, 3) @ G).reshape(B, 3, G.shape[1])
     X, Y, w = X_Y_w[:, 0], X_Y_w[:, 1], X_Y_w[:, 2]
-    visible = usable & (w > HORIZON)
+    visible = usable[:, None] & (w > HORIZON)
     w = xp.where(visible, w, 1)
     # x_s = X / w, y_s = Y / w
     x_s, y_s = X / w, Y / w

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from stn_scratch.backend import get_array_module
 from stn_scratch.coordinates import target_grid
+from stn_scratch.grids.usable import FAR, keep, usable_images
 from stn_scratch.validate import check_arrays, check_gradient, check_number, check_size
 
 
@@ -22,6 +23,7 @@ class Spline(NamedTuple):
 
 class TPSCache(NamedTuple):
     M: object  # (H'W', K)
+    usable: object  # (B,)
     grid_shape: tuple
 
 
@@ -71,6 +73,9 @@ def tps_grid_forward(theta, *, size, align_corners=True, smoothing=0.0):
 
     size (H', W') -> grid (B, 2, H', W'), normalised: grid[:, 0] = x_s, grid[:, 1] = y_s; cache.
 
+    An image whose theta holds NaN or a number beyond 1e15 looks far away: it samples nothing, whatever the padding,
+    and gets no gradient.
+
     Raises TypeError or ValueError if theta is not a float array (B, K, 2) with K = 4, 9, 16, ..., size is not two
     positive whole numbers, or smoothing is not a finite number, 0 or more.
     """
@@ -82,11 +87,12 @@ def tps_grid_forward(theta, *, size, align_corners=True, smoothing=0.0):
         raise ValueError(f"theta must have a square number of control points, 4 or more, not {K}")
     xp = get_array_module(theta)
     points, M = _spline(xp, K, tuple(size), bool(align_corners), float(smoothing), theta.dtype.name)
+    usable = usable_images(theta)
     # M theta: all x's and y's of all images, one matrix product
-    displacement = theta.swapaxes(1, 2).reshape(-1, K) @ M.T
+    displacement = keep(usable, theta, FAR).swapaxes(1, 2).reshape(-1, K) @ M.T
     # (x_s, y_s) = (x_t, y_t) + displacement
     grid = (displacement.reshape(B, *points.shape) + points).reshape(B, 2, *size)
-    return grid, TPSCache(M, grid.shape)
+    return grid, TPSCache(M, usable, grid.shape)
 
 
 def tps_grid_backward(dgrid, cache):
@@ -94,10 +100,10 @@ def tps_grid_backward(dgrid, cache):
 
     dgrid (B, 2, H', W') -> dtheta (B, K, 2).
     """
-    M, grid_shape = cache
+    M, usable, grid_shape = cache
     check_arrays(dgrid=(dgrid, "B 2 H' W'"), M=(M, "P K"))
     check_gradient("dgrid", dgrid, grid_shape)
     P, K = M.shape
     # the displacement is linear in theta: the derivative is the transposed product, M^T dgrid
     dtheta = dgrid.reshape(-1, P) @ M
-    return dtheta.reshape(-1, 2, K).swapaxes(1, 2)
+    return keep(usable, dtheta.reshape(-1, 2, K).swapaxes(1, 2))
