@@ -82,10 +82,31 @@ def host_generator(seed):
 def scatter_add(target, index, values):
     """target[index] += values, where an index that occurs k times adds k values (plain `+=` would keep only one).
 
-    target, index, values: 1-D; index intp, values of target's dtype (NumPy's fast path needs both). In place.
-    On a GPU the sums use atomics: their last bits may differ from run to run.
+    target (N,) or (N, C), index (n,) intp, values (n,) or (n, C) of target's dtype. In place. On a GPU the sums use
+    atomics: their last bits may differ from run to run.
     """
-    get_array_module(target, index, values).add.at(target, index, values)
+    xp = get_array_module(target, index, values)
+    if xp is not numpy or target.ndim == 1:
+        xp.add.at(target, index, values)
+        return
+    # NumPy's add.at is fast for 1-D operands of one dtype only: column by column, and two reals as one complex number
+    if target.shape[1] % 2 == 0:
+        pair = numpy.result_type(target, numpy.complex64)
+        target, values = target.view(pair), values.view(pair)
+    for k in range(target.shape[1]):
+        xp.add.at(target[:, k], index, values[:, k])
+
+
+def use_gpu(number):
+    """Let this thread compute on GPU `number`, modulo how many there are. CuPy keeps a GPU for each thread."""
+    cuda = _cupy().cuda
+    cuda.Device(number % cuda.runtime.getDeviceCount()).use()
+
+
+def use_gpu_of(a):
+    """Let this thread compute on the GPU that holds `a`; nothing to do for a host array."""
+    if not on_host(a):
+        a.device.use()
 
 
 def synchronize(a):

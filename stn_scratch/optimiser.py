@@ -1,7 +1,9 @@
 """Stochastic gradient descent with momentum and a step schedule, on one flat vector of parameters."""
 
 from dataclasses import dataclass
+from itertools import groupby
 
+from stn_scratch import cuda
 from stn_scratch.backend import get_array_module
 from stn_scratch.parameters import Parameters, layout, leaves, pack
 from stn_scratch.validate import check_number, check_whole
@@ -53,24 +55,35 @@ class SGD:
                              f"{params.flat.size} numbers in all")
         g = (grads if isinstance(grads, Parameters) else pack(grads)).flat
         xp = get_array_module(params.flat, g)
+        scale = None
         if self.clip_norm is not None:
             # no look at the norm on the host: on a GPU that would wait for it
-            g = g * xp.minimum(1, self.clip_norm / xp.maximum(xp.sqrt((g * g).sum()), 1e-12)).astype(g.dtype)
+            scale = xp.minimum(1, self.clip_norm / xp.maximum(xp.sqrt((g * g).sum()), 1e-12)).astype(g.dtype)
         if self.velocity is None:
             self.velocity = xp.zeros_like(params.flat)
-        self.velocity *= self.momentum
-        self.velocity += g
-        rate = self.rate()
-        if self.localisation_factor == 1:
-            params.flat[...] -= rate * self.velocity
-        else:
-            self._step_by_leaf(params, rate)
+        for stretch, factor in self._stretches(params):
+            update = cuda.sgd_update if cuda.available(g) else sgd_update
+            update(params.flat[stretch], self.velocity[stretch], g[stretch], scale, momentum=self.momentum,
+                   rate=self.rate() * factor)
         self.steps += 1
 
-    def _step_by_leaf(self, params, rate):
+    def _stretches(self, params):
+        """The stretches of the flat buffer that learn at one rate: (slice, f)."""
         start = 0
-        for path, p in leaves(params):
-            v = self.velocity[start:start + p.size].reshape(p.shape)
-            factor = self.localisation_factor if "localisation" in path else 1
-            p -= rate * factor * v
-            start += p.size
+        for factor, group in groupby(leaves(params), key=lambda leaf: self._factor(leaf[0])):
+            stop = start + sum(p.size for _, p in group)
+            yield slice(start, stop), factor
+            start = stop
+
+    def _factor(self, path):
+        return self.localisation_factor if "localisation" in path else 1
+
+
+def sgd_update(p, velocity, g, scale, *, momentum, rate):
+    r"""\(v \leftarrow \mu v + s \, g, \; p \leftarrow p - \eta v\), in place.
+
+    p, velocity, g: 1-D, views into flat buffers; scale s: a 0-d array, or None for 1; rate \(\eta\).
+    """
+    velocity *= momentum
+    velocity += g if scale is None else g * scale
+    p -= rate * velocity

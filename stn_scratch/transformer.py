@@ -3,12 +3,14 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from stn_scratch import cuda
 from stn_scratch.backend import get_array_module
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.network import Dense, Parallel, Sequential, image_shape
 from stn_scratch.parameters import pack
 from stn_scratch.sampling import sample_backward, sample_forward
 from stn_scratch.sampling.kernels import KernelOfWidth
+from stn_scratch.sampling.sampler import Options
 from stn_scratch.validate import check_choice, check_size
 
 # The Phi with which a kernel of learnable width starts: nearly its narrowest, where its width can still be learnt.
@@ -18,10 +20,9 @@ NARROW = (-3.0, -3.0)
 class TransformerCache(NamedTuple):
     hidden: object  # caches of the localisation network, ...
     regression: object
-    grid: object
+    grid: object  # None: grid and sampler were one
     V: object  # ... and of the sampler
-    theta: object  # (B, n) and
-    sampled: object  # (B, 2, H', W'), for whoever wants to look
+    theta: object  # (B, n), for whoever wants to look
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,26 @@ class SpatialTransformer:
         p, cache_regression = self.regression.forward(params["localisation"]["regression"], hidden)
         n = len(TRANSFORMATIONS[self.transform].identity)
         theta, Phi = p[:, :n], (p[:, n:] if p.shape[1] > n else None)
-        grid, cache_grid = TRANSFORMATIONS[self.transform].forward(
-            theta, size=self.size or U.shape[1:3], align_corners=self.align_corners)
-        V, cache_V = sample_forward(U, grid, Phi, kernel=self.kernel, padding=self.padding,
-                                    align_corners=self.align_corners, lattice=self.lattice)
-        return V, TransformerCache(cache_hidden, cache_regression, cache_grid, cache_V, theta, grid)
+        options = Options(self.kernel, self.padding, self.align_corners, self.lattice)
+        if self.transform == "affine" and self.kernel in cuda.KERNELS and cuda.available(U):
+            V, cache_V = cuda.affine_sample_forward(U, theta.reshape(-1, 2, 3), size=self.size or U.shape[1:3],
+                                                    options=options)
+            return V, TransformerCache(cache_hidden, cache_regression, None, cache_V, theta)
+        grid, cache_grid = self.grid(theta, U)
+        V, cache_V = sample_forward(U, grid, Phi, **options._asdict())
+        return V, TransformerCache(cache_hidden, cache_regression, cache_grid, cache_V, theta)
+
+    def grid(self, theta, U):
+        """The sampling grid (B, 2, H', W') of theta (B, n) for images U, and its cache."""
+        return TRANSFORMATIONS[self.transform].forward(theta, size=self.size or U.shape[1:3],
+                                                       align_corners=self.align_corners)
 
     def backward(self, dV, cache, *, need_dx=True):
         dU, dgrid, *dPhi = sample_backward(dV, cache.V, need_dU=need_dx)
-        dtheta = TRANSFORMATIONS[self.transform].backward(dgrid, cache.grid)
+        if cache.grid is None:
+            dtheta = dgrid.reshape(-1, 6)  # where there was no grid, this is dtheta already
+        else:
+            dtheta = TRANSFORMATIONS[self.transform].backward(dgrid, cache.grid)
         dp = get_array_module(dV).concatenate([dtheta, *dPhi], axis=1)
         dhidden, d_regression = self.regression.backward(dp, cache.regression)
         dU_localisation, d_hidden = self.localisation.backward(dhidden, cache.hidden, need_dx=need_dx)
@@ -107,7 +119,7 @@ def looks(network, params, x):
             return get_array_module(x).concatenate(ys, axis=-1)
         y, cache = net.forward(params, x)
         if isinstance(net, SpatialTransformer):
-            seen.append(Look(x, cache.theta, cache.sampled, y, net))
+            seen.append(Look(x, cache.theta, net.grid(cache.theta, x)[0], y, net))
         return y
 
     return forward(network, params, x), seen

@@ -148,6 +148,7 @@ class DeviceArray:
         raise TypeError(f"numpy.{function.__name__} was given a device array: use get_array_module")
 
     T = property(lambda self: _wrap(self._a.T))
+    device = property(lambda self: types.SimpleNamespace(use=lambda: None))
 
     @property
     def base(self):
@@ -295,7 +296,9 @@ vars(strict).update(
     lib=types.SimpleNamespace(stride_tricks=types.SimpleNamespace(as_strided=_as_strided)),
     linalg=types.SimpleNamespace(solve=_function(numpy.linalg.solve, 2), inv=_function(numpy.linalg.inv, 1),
                                  norm=_function(numpy.linalg.norm, 1)),
-    cuda=types.SimpleNamespace(get_current_stream=lambda: types.SimpleNamespace(synchronize=lambda: None)),
+    cuda=types.SimpleNamespace(get_current_stream=lambda: types.SimpleNamespace(synchronize=lambda: None),
+                               Device=lambda number: types.SimpleNamespace(use=lambda: None),
+                               runtime=types.SimpleNamespace(getDeviceCount=lambda: 1)),
     asnumpy=lambda a: a.get() if isinstance(a, DeviceArray) else numpy.asarray(a),
     is_available=lambda: True,
 )

@@ -4,6 +4,7 @@ import ast
 import graphlib
 import importlib.util
 import pathlib
+import types
 
 import numpy
 import pytest
@@ -94,14 +95,34 @@ def test_synchronize_waits_for_the_device_only(monkeypatch):
     assert waits == ["waited"]
 
 
+@pytest.mark.parametrize(("number", "used"), [(0, 0), (2, 2), (3, 0), (7, 1)])
+def test_use_gpu_counts_round(monkeypatch, number, used):
+    uses = []
+    monkeypatch.setattr(backend, "_cupy", lambda: strict)
+    monkeypatch.setattr(strict.cuda, "Device", lambda k: types.SimpleNamespace(use=lambda: uses.append(k)))
+    monkeypatch.setattr(strict.cuda, "runtime", types.SimpleNamespace(getDeviceCount=lambda: 3))
+    backend.use_gpu(number)
+    assert uses == [used]
+
+
+def test_use_gpu_of_an_array(monkeypatch):
+    uses = []
+    monkeypatch.setattr(type(strict.zeros(1)), "device", types.SimpleNamespace(use=lambda: uses.append("used")))
+    backend.use_gpu_of(numpy.zeros(3))
+    assert uses == []
+    backend.use_gpu_of(strict.zeros(3))
+    assert uses == ["used"]
+
+
 # The syntax tree: who may import what.
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = {path: path.relative_to(PACKAGE).as_posix() for path in FILES}
 
 # Host-side work: files, figures, finite differences. Everything else computes with the arrays' own module.
-MAY_IMPORT_NUMPY = ("backend.py", "gradcheck.py", "data/", "training/", "experiments.py", "demo/", "__main__.py")
-MAY_IMPORT_LATE = ("backend.py", "training/report.py")  # CuPy, and the figures' optional extras
+MAY_IMPORT_NUMPY = ("backend.py", "gradcheck.py", "data/", "training/", "experiments.py", "reading/", "demo/",
+                    "__main__.py")
+MAY_IMPORT_LATE = ("backend.py", "training/parallel.py")  # CuPy, MPI
 
 # A module imports from its own row and from the rows above. A folder counts as one module here.
 LEVELS = [

@@ -9,7 +9,8 @@ from strict import strict
 
 from stn_scratch.backend import to_host
 from stn_scratch.gradcheck import adjoint_error, check_gradients
-from stn_scratch.layers import conv2d_backward, conv2d_forward
+from stn_scratch.layers import conv2d_backward, conv2d_forward, convolution
+from stn_scratch.layers.im2col import im2col_backward, im2col_forward
 
 # x, kh kw, F, stride, padding
 CASES = {
@@ -24,6 +25,10 @@ CASES = {
     "1x1, stride 2": ((2, 3, 4, 3), (1, 1), 5, 2, 0),
     "one channel": ((3, 5, 4, 1), (2, 3), 2, 1, 0),
     "one filter": ((2, 5, 4, 3), (2, 3), 1, 1, 1),
+    "one channel, wide": ((3, 5, 12, 1), (2, 5), 2, 1, 0),
+    "three channels, padding": ((2, 5, 6, 3), (3, 3), 4, 1, 1),
+    "many channels": ((3, 5, 6, 9), (3, 2), 4, 1, 0),
+    "many channels, stride 2, padding 1, left over": ((3, 5, 8, 9), (2, 3), 4, 2, 1),
     "as large as the image": ((2, 3, 4, 2), (3, 4), 3, 1, 0),
     "larger than the image, not than the padded one": ((2, 2, 3, 2), (4, 5), 3, 1, 1),
 }
@@ -71,6 +76,29 @@ def test_by_loops(xp, case):
     actual = y, *conv2d_backward(xp.asarray(numpy.cos(to_host(y))), cache)
     for a, loops in zip(actual, by_loops(*args, numpy.cos, **options), strict=True):
         numpy.testing.assert_allclose(to_host(a), loops, rtol=1e-12, atol=1e-12)
+
+
+@cases
+@pytest.mark.parametrize("block", [1, 600, 10 ** 6], ids="{} bytes".format)
+def test_the_plain_form(monkeypatch, xp, case, block):
+    """One image a block, a few, and all at once."""
+    monkeypatch.setattr(convolution, "CACHE_BYTES", block)
+    args, options = arguments(case, xp)
+    (y, cache), (plain_y, plain_cache) = conv2d_forward(*args, **options), im2col_forward(*args, **options)
+    dy = xp.asarray(numpy.cos(to_host(plain_y)))
+    actual, expected = (y, *conv2d_backward(dy, cache)), (plain_y, *im2col_backward(dy, plain_cache))
+    for a, plain in zip(actual, expected, strict=True):
+        numpy.testing.assert_allclose(to_host(a), to_host(plain), rtol=1e-12, atol=1e-12)
+
+
+def test_blocks_of_a_whole_batch_on_a_gpu():
+    """On a host as many images as fit, at least one; on a GPU, for which the stand-in stands, all."""
+    for module, sizes in ((numpy, [2, 2, 1]), (strict, [5])):
+        x, W = module.ones((5, 4, 6, 9)), module.ones((3, 2, 9, 1))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(convolution, "CACHE_BYTES", 2 * 4 * 5 * 2 * 9 * 8)
+            blocks = list(convolution._blocks_of_columns(x, W, 5, 1, 0))
+        assert [columns.shape[1] // 5 for _, columns in blocks] == sizes
 
 
 @cases

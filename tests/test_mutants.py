@@ -44,6 +44,12 @@ def mutant(caught, deceived=""):
     return add
 
 
+@pytest.fixture(autouse=True)
+def over_the_taps(monkeypatch):
+    """The mistakes are planted in the sampler over taps; the one written out is tested in test_bilinear.py."""
+    monkeypatch.setattr(sampler, "_is_written_out", lambda *_: False)
+
+
 # Coordinates.
 
 @mutant("identity; paper", deceived="gradients; adjoint; two paths")
@@ -55,7 +61,8 @@ def x_and_y_swapped(patch):
         return dU, dgrid[:, ::-1]
 
     for module in (sampler, transformer):
-        patch.setattr(module, "sample_forward", lambda U, grid, **options: forward(U, grid[:, ::-1], **options))
+        patch.setattr(module, "sample_forward",
+                      lambda U, grid, *Phi, **options: forward(U, grid[:, ::-1], *Phi, **options))
         patch.setattr(module, "sample_backward", swapped_backward)
 
 

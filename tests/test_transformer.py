@@ -98,7 +98,7 @@ def test_a_learnable_kernel_starts_narrow_and_can_widen(xp, kernel):
     narrowest, widest = kernel.bounds
     widths = to_host(kernel.width_of(cache.V.Phi))
     assert (widths < narrowest + 0.05 * (widest - narrowest)).all()
-    same(V, sample_forward(U, cache.sampled, cache.V.Phi, kernel=kernel)[0])
+    same(V, sample_forward(U, network.grid(cache.theta, U)[0], cache.V.Phi, kernel=kernel)[0])
     _, grads = network.backward(V, cache)
     dPhi = to_host(grads["localisation"]["regression"]["b"])[3:]
     assert (numpy.abs(dPhi) > 1e-3).all()

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from stn_scratch import cuda
 from stn_scratch.backend import get_array_module
 from stn_scratch.validate import check_arrays, check_gradient
 
@@ -25,16 +26,18 @@ def dense_backward(dy, cache, *, need_dx=True):
 
 
 class ReLUCache(NamedTuple):
-    positive: object
+    y: object
 
 
 def relu_forward(x):
     r"""\(y = \max(x, 0)\). Any shape."""
     check_arrays(x=(x, "..."))
-    return get_array_module(x).maximum(x, 0), ReLUCache(x > 0)
+    y = cuda.relu_forward(x) if cuda.available(x) else get_array_module(x).maximum(x, 0)
+    return y, ReLUCache(y)
 
 
 def relu_backward(dy, cache):
     """dx = dy where x > 0, else 0; at the kink x = 0 it is 0, the left-hand slope."""
-    check_gradient("dy", dy, cache.positive.shape)
-    return dy * cache.positive
+    check_gradient("dy", dy, cache.y.shape)
+    # y > 0 exactly where x > 0
+    return cuda.relu_backward(dy, cache.y) if cuda.available(dy) else dy * (cache.y > 0)

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from stn_scratch import cuda
 from stn_scratch.backend import get_array_module
 from stn_scratch.validate import check_arrays, check_labels
 
@@ -22,6 +23,9 @@ def softmax_cross_entropy_forward(logits, *, labels):
     check_labels(labels, logits)
     if logits.shape[0] == 0:
         raise ValueError("logits must have at least one row: the mean loss of an empty batch does not exist")
+    if cuda.available(logits):
+        loss, p = cuda.softmax_cross_entropy_forward(logits, labels)
+        return loss, CrossEntropyCache(p, labels)
     xp = get_array_module(logits)
     # the largest logit is subtracted first: e^z overflows, the quotient does not change
     z = logits - logits.max(axis=1, keepdims=True)
@@ -38,6 +42,8 @@ def softmax_cross_entropy_backward(dloss, cache):
     dloss: the gradient of the loss itself, a number or 0-d array (1 in a plain training step) -> dlogits (B, classes).
     """
     p, labels = cache
+    if cuda.available(p):
+        return cuda.softmax_cross_entropy_backward(dloss, p, labels)
     xp = get_array_module(p)
     dlogits = p.copy()
     dlogits[xp.arange(p.shape[0]), labels] -= 1

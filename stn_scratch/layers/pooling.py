@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from stn_scratch import cuda
 from stn_scratch.backend import get_array_module
 from stn_scratch.validate import check_arrays, check_gradient, check_whole
 
@@ -43,6 +44,9 @@ def max_pool_forward(x, *, size=2, ceil=False):
     check_whole("size", size)
     xp = get_array_module(x)
     H_y, W_y = _pooled_shape(x.shape, size, ceil)
+    if size <= cuda.LARGEST_POOL and cuda.available(x):
+        y, winner = cuda.max_pool_forward(x, (H_y, W_y), size)
+        return y, PoolCache(winner, x.shape, size, ceil)
     y = x[:, :size * H_y:size, :size * W_y:size].copy()
     winner = xp.zeros(y.shape, dtype=xp.intp if size > 15 else xp.uint8)
     for tap, (rows, columns, view) in enumerate(_pool_taps(x, size, H_y, W_y)):
@@ -60,6 +64,8 @@ def max_pool_backward(dy, cache):
     """
     winner, x_shape, size, _ = cache
     check_gradient("dy", dy, winner.shape)
+    if size <= cuda.LARGEST_POOL and cuda.available(dy):
+        return cuda.max_pool_backward(dy, winner, x_shape, size)
     dx = get_array_module(dy).zeros(x_shape, dtype=dy.dtype)
     _, H_y, W_y, _ = dy.shape
     for tap, (rows, columns, view) in enumerate(_pool_taps(dx, size, H_y, W_y)):

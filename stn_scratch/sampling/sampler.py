@@ -9,15 +9,19 @@ from clipped indices would lose the last row and column.
 With padding "border" or "reflect" the image goes on outside. For a kernel that looks no further than its cell, moving
 the coordinate into the image comes to the same; a wider one looks past the edge from inside as well, so there it is the
 *taps* that are moved into the image (as PyTorch does for its bicubic).
+
+The commonest case, Eq. (5) with zeros outside, is written out in `bilinear.py`, which is several times as fast.
 """
 
 from typing import NamedTuple
 
+from stn_scratch import cuda
 from stn_scratch.backend import get_array_module, scatter_add
 from stn_scratch.coordinates import pixels_per_unit, to_pixels
+from stn_scratch.sampling.bilinear import BilinearCache, bilinear_backward, bilinear_forward
 from stn_scratch.sampling.kernels import KERNELS, Kernel, KernelOfWidth
 from stn_scratch.sampling.padding import PADDINGS, pad_coordinate
-from stn_scratch.validate import check_arrays, check_choice
+from stn_scratch.validate import check_arrays, check_choice, check_gradient
 
 FARTHEST = 1e30  # a coordinate beyond it counts as infinite
 LATTICE_RULES = {"right": (+1,), "central": (+1, -1)}  # the sides whose slopes are averaged
@@ -32,7 +36,7 @@ class Options(NamedTuple):
 
 class SampleCache(NamedTuple):
     U: object  # (B, H, W, C)
-    x_p: object  # (B, H', W') pixel coordinates, 0 where not finite
+    x_p: object  # (B, H', W') pixel coordinates, the middle of the image where not finite
     y_p: object  # (B, H', W')
     finite: object  # (B, H', W')
     options: Options
@@ -46,6 +50,13 @@ class Tap(NamedTuple):
     dPhi: object = None  # (B, H', W') dk/dPhi; None where nobody asked, or there is no Phi
 
 
+def finite_grid(grid):
+    """The grid (B, 2, ...) with the points that are NaN, infinite or too far moved to the middle; which were not."""
+    xp = get_array_module(grid)
+    finite = (xp.abs(grid) <= FARTHEST).all(axis=1)  # False for NaN, too
+    return xp.where(finite[:, None], grid, 0), finite
+
+
 def _taps(x_p, finite, size, options, side):
     """The pixels of one axis at which the kernel around each x_p (B, H', W') may be non-zero.
 
@@ -55,6 +66,7 @@ def _taps(x_p, finite, size, options, side):
     kernel = KERNELS[options.kernel] if isinstance(options.kernel, str) else options.kernel
     image = {"size": size, "align_corners": options.align_corners}
     of_coordinate, of_taps = ("zeros", options.padding) if kernel.looks_further else (options.padding, "zeros")
+    # where no slopes are asked for, either side will do: both give the same values, the cell on the right the plainest
     padded = pad_coordinate(x_p, padding=of_coordinate, side=side or +1, **image)
     cell = kernel.cell(padded.x_p, padded.side)
     a = padded.x_p - cell
@@ -79,15 +91,20 @@ def _of_axis(cache, axis):
 
 
 def _pairs(cache, side):
-    """Every (row tap n, column tap m) with the flat index of pixel U_nm among all pixels of the batch."""
+    """Every row tap n with every column tap m, and the flat index of pixel U_nm among all pixels of the batch."""
     B, H, W, _ = cache.U.shape
     xp = get_array_module(cache.U)
     image = (xp.arange(B, dtype=xp.intp) * (H * W))[:, None, None]
     columns = _taps(cache.x_p, cache.finite, W, _of_axis(cache, 0), side)
-    for n in _taps(cache.y_p, cache.finite, H, _of_axis(cache, 1), side):
-        row = image + n.index * W
-        for m in columns:
-            yield n, m, row + m.index
+    for row in _taps(cache.y_p, cache.finite, H, _of_axis(cache, 1), side):
+        start = image + row.index * W
+        for column in columns:
+            yield row, column, start + column.index
+
+
+def _is_written_out(U, kernel, padding, lattice):
+    """True for what `bilinear.py` does: Eq. (5) as it stands, for an image of at least 2x2 pixels."""
+    return (kernel, padding, lattice) == ("bilinear", "zeros", "right") and min(U.shape[1:3]) > 1
 
 
 def _check_kernel(kernel, Phi):
@@ -126,21 +143,21 @@ def sample_forward(U, grid, Phi=None, *, kernel="bilinear", padding="zeros", ali
     B, H, W, C = U.shape
     if H == 0 or W == 0:
         raise ValueError(f"U must have at least one pixel, not shape {U.shape}")
+    options = Options(kernel, padding, align_corners, lattice)
+    if kernel in cuda.KERNELS and cuda.available(U):
+        return cuda.sample_forward(U, grid, options)
+    if _is_written_out(U, kernel, padding, lattice):
+        return bilinear_forward(U, grid, align_corners=align_corners)
     xp = get_array_module(U)
-    near = xp.abs(grid) <= FARTHEST  # False for NaN, too
-    finite = near[:, 0] & near[:, 1]
-    # the clip keeps infinity out of the arithmetic: inf * 0 is NaN, and a warning
-    x_p, y_p = (to_pixels(xp.clip(grid[:, k], -FARTHEST, FARTHEST), size, align_corners)
-                for k, size in enumerate((W, H)))
-    x_p[~finite] = 0
-    y_p[~finite] = 0
-    cache = SampleCache(U, x_p, y_p, finite, Options(kernel, padding, align_corners, lattice), Phi)
+    grid, finite = finite_grid(grid)
+    x_p, y_p = (to_pixels(grid[:, k], size, align_corners) for k, size in enumerate((W, H)))
+    cache = SampleCache(U, x_p, y_p, finite, options, Phi)
 
     pixels = U.reshape(B * H * W, C)
     V = xp.zeros((*x_p.shape, C), dtype=U.dtype)
-    for n, m, index in _pairs(cache, side=None):
+    for row, column, index in _pairs(cache, side=None):
         # Eq. (3): U_nm k(x - m; Phi_x) k(y - n; Phi_y)
-        V += (n.weight * m.weight)[..., None] * xp.take(pixels, index, axis=0)
+        V += (row.weight * column.weight)[..., None] * xp.take(pixels, index, axis=0)
     return V, cache
 
 
@@ -151,9 +168,16 @@ def sample_backward(dV, cache, *, need_dU=True):
     \(\partial L / \partial x_i = \sum_c \partial L / \partial V_i^c \sum_{n,m} U_{nm}^c \, k'(x_i - m) \, k(y_i - n)\);
     for Phi_x, the same as for x_i with \(\partial k / \partial \Phi_x\) for \(k'\), summed over i.
 
-    dV (B, H', W', C) -> dU (B, H, W, C), dgrid (B, 2, H', W'), and dPhi (B, 2) if Phi was given. With need_dU=False,
-    dU is None and costs nothing (for a transformer whose input is the image itself).
+    dV (B, H', W', C) is the gradient of the loss with respect to V; so dU (B, H, W, C), dgrid (B, 2, H', W'), and
+    dPhi (B, 2) if Phi was given, are those with respect to U, grid and Phi. With need_dU=False, dU is None and costs
+    nothing (for a transformer whose input is the image itself).
     """
+    if isinstance(cache, cuda.SampleCache):
+        check_arrays(U=(cache.U, "B H W C"), dV=(dV, "B H' W' C"))
+        check_gradient("dV", dV, (cache.U.shape[0], *cache.size, cache.U.shape[3]))
+        return cuda.sample_backward(dV, cache, need_dU=need_dU)
+    if isinstance(cache, BilinearCache):
+        return bilinear_backward(dV, cache, need_dU=need_dU)
     U, x_p, _, _, options, Phi = cache
     B, H, W, C = U.shape
     check_arrays(U=(U, "B H W C"), x_p=(x_p, "B H' W'"), dV=(dV, "B H' W' C"))
@@ -163,16 +187,16 @@ def sample_backward(dV, cache, *, need_dU=True):
     dx_p, dy_p, dPhi_x, dPhi_y = (xp.zeros_like(x_p) for _ in range(4))
     sides = LATTICE_RULES[options.lattice]
     for side in sides:
-        for n, m, index in _pairs(cache, side):
+        for row, column, index in _pairs(cache, side):
             # sum_c dV U_nm: the factor that all slopes share
             dV_U = xp.einsum("bhwc,bhwc->bhw", dV, xp.take(pixels, index, axis=0))
             # Eq. (7): dV/dx = U_nm k'(x - m) k(y - n), and the same for y
-            dx_p += dV_U * m.slope * n.weight
-            dy_p += dV_U * m.weight * n.slope
+            dx_p += dV_U * column.slope * row.weight
+            dy_p += dV_U * column.weight * row.slope
             if Phi is not None:
                 # Eq. (3): dV/dPhi_x = U_nm dk(x - m; Phi_x)/dPhi_x k(y - n), and the same for y
-                dPhi_x += dV_U * m.dPhi * n.weight
-                dPhi_y += dV_U * m.weight * n.dPhi
+                dPhi_x += dV_U * column.dPhi * row.weight
+                dPhi_y += dV_U * column.weight * row.dPhi
     # the chain rule from pixels to normalised coordinates, and the mean over the sides
     dx = dx_p * (pixels_per_unit(W, options.align_corners) / len(sides))
     dy = dy_p * (pixels_per_unit(H, options.align_corners) / len(sides))
@@ -189,7 +213,7 @@ def _scatter(dV, cache):
     C = dV.shape[3]
     dU = xp.zeros(cache.U.size, dtype=dV.dtype)
     channels = xp.arange(C, dtype=xp.intp)
-    for n, m, index in _pairs(cache, side=None):
-        share = (n.weight * m.weight)[..., None] * dV
+    for row, column, index in _pairs(cache, side=None):
+        share = (row.weight * column.weight)[..., None] * dV
         scatter_add(dU, (index[..., None] * C + channels).ravel(), share.ravel())
     return dU.reshape(cache.U.shape)

@@ -11,13 +11,13 @@ from typing import NamedTuple
 from stn_scratch.backend import get_array_module, scatter_add
 from stn_scratch.coordinates import pixels_per_unit, to_pixels
 from stn_scratch.sampling.padding import PADDINGS
-from stn_scratch.sampling.sampler import FARTHEST, LATTICE_RULES, Options, _taps
+from stn_scratch.sampling.sampler import LATTICE_RULES, Options, _taps, finite_grid
 from stn_scratch.validate import check_arrays, check_choice, check_gradient
 
 
 class Sample3DCache(NamedTuple):
     U: object  # (B, D, H, W, C)
-    x_p: object  # (B, D', H', W') pixel coordinates, 0 where not finite
+    x_p: object  # (B, D', H', W') pixel coordinates, the middle of the volume where not finite
     y_p: object  # (B, D', H', W')
     z_p: object  # (B, D', H', W')
     finite: object  # (B, D', H', W')
@@ -32,10 +32,10 @@ def _eight_taps(cache, side):
     rows = _taps(cache.y_p, cache.finite, H, cache.options, side)
     columns = _taps(cache.x_p, cache.finite, W, cache.options, side)
     for plane in _taps(cache.z_p, cache.finite, D, cache.options, side):
-        for n in rows:
-            row = volume + (plane.index * H + n.index) * W
-            for m in columns:
-                yield plane, n, m, row + m.index
+        for row in rows:
+            start = volume + (plane.index * H + row.index) * W
+            for column in columns:
+                yield plane, row, column, start + column.index
 
 
 def sample3d_forward(U, grid, *, padding="zeros", align_corners=True, lattice="right"):
@@ -58,20 +58,16 @@ def sample3d_forward(U, grid, *, padding="zeros", align_corners=True, lattice="r
     if D == 0 or H == 0 or W == 0:
         raise ValueError(f"U must have at least one pixel, not shape {U.shape}")
     xp = get_array_module(U)
-    finite = (xp.abs(grid) <= FARTHEST).all(axis=1)  # False for NaN, too
-    # the clip keeps infinity out of the arithmetic: inf * 0 is NaN, and a warning
-    x_p, y_p, z_p = (to_pixels(xp.clip(grid[:, k], -FARTHEST, FARTHEST), size, align_corners)
-                     for k, size in enumerate((W, H, D)))
-    for coordinate in (x_p, y_p, z_p):
-        coordinate[~finite] = 0
+    grid, finite = finite_grid(grid)
+    x_p, y_p, z_p = (to_pixels(grid[:, k], size, align_corners) for k, size in enumerate((W, H, D)))
     options = Options("bilinear", padding, align_corners, lattice)
     cache = Sample3DCache(U, x_p, y_p, z_p, finite, options)
 
     pixels = U.reshape(B * D * H * W, C)
     V = xp.zeros((*x_p.shape, C), dtype=U.dtype)
-    for plane, n, m, index in _eight_taps(cache, side=None):
+    for plane, row, column, index in _eight_taps(cache, side=None):
         # Eq. (9): U_nml k(x - m) k(y - n) k(z - l)
-        V += (plane.weight * n.weight * m.weight)[..., None] * xp.take(pixels, index, axis=0)
+        V += (plane.weight * row.weight * column.weight)[..., None] * xp.take(pixels, index, axis=0)
     return V, cache
 
 
@@ -82,8 +78,8 @@ def sample3d_backward(dV, cache, *, need_dU=True):
     \(\partial L / \partial x_i = \sum_c \partial L / \partial V_i^c
     \sum_{n,m,l} U_{nml}^c \, k'(x_i - m) \, k(y_i - n) \, k(z_i - l)\).
 
-    dV (B, D', H', W', C) -> dU (B, D, H, W, C), dgrid (B, 3, D', H', W'). With need_dU=False, dU is None and costs
-    nothing.
+    dV (B, D', H', W', C) is the gradient of the loss with respect to V; so dU (B, D, H, W, C) and
+    dgrid (B, 3, D', H', W') are those with respect to U and grid. With need_dU=False, dU is None and costs nothing.
     """
     U, x_p, *_, options = cache
     B, D, H, W, C = U.shape
@@ -94,13 +90,13 @@ def sample3d_backward(dV, cache, *, need_dU=True):
     dx_p, dy_p, dz_p = (xp.zeros_like(x_p) for _ in range(3))
     sides = LATTICE_RULES[options.lattice]
     for side in sides:
-        for plane, n, m, index in _eight_taps(cache, side):
+        for plane, row, column, index in _eight_taps(cache, side):
             # sum_c dV U_nml: the factor that all three slopes share
             dV_U = xp.einsum("bdhwc,bdhwc->bdhw", dV, xp.take(pixels, index, axis=0))
             # dV/dx = U_nml k'(x - m) k(y - n) k(z - l), and the same for y and z
-            dx_p += dV_U * m.slope * n.weight * plane.weight
-            dy_p += dV_U * m.weight * n.slope * plane.weight
-            dz_p += dV_U * m.weight * n.weight * plane.slope
+            dx_p += dV_U * column.slope * row.weight * plane.weight
+            dy_p += dV_U * column.weight * row.slope * plane.weight
+            dz_p += dV_U * column.weight * row.weight * plane.slope
     # the chain rule from pixels to normalised coordinates, and the mean over the sides
     dgrid = xp.stack([d * (pixels_per_unit(size, options.align_corners) / len(sides))
                       for d, size in ((dx_p, W), (dy_p, H), (dz_p, D))], axis=1)
@@ -113,8 +109,8 @@ def _scatter(dV, cache):
     C = dV.shape[4]
     dU = xp.zeros(cache.U.size, dtype=dV.dtype)
     channels = xp.arange(C, dtype=xp.intp)
-    for plane, n, m, index in _eight_taps(cache, side=None):
-        share = (plane.weight * n.weight * m.weight)[..., None] * dV
+    for plane, row, column, index in _eight_taps(cache, side=None):
+        share = (plane.weight * row.weight * column.weight)[..., None] * dV
         scatter_add(dU, (index[..., None] * C + channels).ravel(), share.ravel())
     return dU.reshape(cache.U.shape)
 
