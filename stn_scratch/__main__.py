@@ -1,16 +1,21 @@
-"""The command line: `python -m stn_scratch train | evaluate | info`."""
+"""The command line: `python -m stn_scratch train | evaluate | read | info`."""
 
 import argparse
+import io
 import sys
+import tempfile
 import time
+import webbrowser
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 
 from stn_scratch.backend import gpu_available
 from stn_scratch.data.distort import DISTORTIONS
 from stn_scratch.grids import TRANSFORMATIONS
-from stn_scratch.models import MODELS, PARAMETERS, build_model, count_parameters
-from stn_scratch.training import batches, loop
+from stn_scratch.models import MODELS, PARAMETERS, SAMPLERS, build_model, count_parameters
+from stn_scratch.reading import find, page
+from stn_scratch.training import batches, loop, parallel
 from stn_scratch.training.checkpoint import load_checkpoint
 from stn_scratch.training.config import RECIPES, Config, load_config, resume_config, versions
 from stn_scratch.training.report import write_report
@@ -35,6 +40,9 @@ def _parser():
     evaluate.add_argument("run", type=Path, help="the run's folder")
     evaluate.add_argument("--data-dir", help="a folder with MNIST's four .gz files")
     evaluate.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    read = commands.add_parser("read", help="show a function beside its equations, in a browser")
+    read.add_argument("name", help="of a function or a pair: sample, affine_grid, tps_grid, conv2d, paper.sample, ...")
+    read.add_argument("--out", type=Path, help="write the page there, and open nothing")
     info = commands.add_parser("info", help="versions and device; with --models, the networks")
     info.add_argument("--models", action="store_true", help="every network with its number of parameters")
     return parser
@@ -77,6 +85,7 @@ def _train_options(train):
     add("--decay-every", type=int, help="steps after which the rate is divided by ten (default a third of all)")
     add("--localisation-factor", type=float, help="on the rate of localisation networks (default: the recipe's)")
     add("--clip-norm", type=float, help="the longest gradient allowed (default: the recipe's)")
+    add("--kernel", choices=SAMPLERS, help="the sampler's; gaussian, triangle: of learnt width (default bilinear)")
     add("--lattice", choices=("right", "central"), help="the sampler's slope on a pixel (default right)")
     add("--validation", type=float, help=f"part of the training digits held out (default {Config.validation})")
     add("--validate-every", type=int, help=f"(default {Config.validate_every} steps)")
@@ -100,11 +109,17 @@ def _train_one(model, out, *, resume, overwrite, **given):
     began = time.perf_counter()
     run, error, images = loop.start(config, out, resume=resume)
     seconds = time.perf_counter() - began
-    paths = write_report(run)
-    print("pictures:", ", ".join(map(str, paths)))
+    paths = _pictures(run)
     print(f"test error: {error:.2f} % ({images} images)", flush=True)
     looks = paths[-1] if MODELS[config.model].transformers else "-"
     return config.model, count_parameters(run.params), error, seconds, looks
+
+
+def _pictures(run):
+    """Draw the run's pictures, the first of several processes for all; their paths."""
+    paths = write_report(run) if parallel.ranks().rank == 0 else ["-"]
+    print("pictures:", ", ".join(map(str, paths)))
+    return paths
 
 
 def train(*, model=(None,), out=None, resume=False, overwrite=False, recipe=None, **given):
@@ -134,8 +149,18 @@ def evaluate(*, run, data_dir, device):
     step, _ = load_checkpoint(run / loop.CHECKPOINT, loaded.params)
     error, images = loop.error_on(loaded, batches.TEST)
     print(f"{config.model}, {count_parameters(loaded.params):,} parameters, after step {step}, on {source}")
-    print("pictures:", ", ".join(map(str, write_report(loaded))))
+    _pictures(loaded)
     print(f"test error: {error:.2f} % ({images} images)")
+
+
+def read(*, name, out):
+    """Write the page of a function, equation beside code, and open it in a browser."""
+    text = page(*find(name), title=f"stn_scratch: {name}")
+    path = out or Path(tempfile.mkdtemp(prefix="stn_scratch-")) / f"{name}.html"
+    path.write_text(text)
+    print(path)
+    if out is None:
+        webbrowser.open(path.resolve().as_uri())
 
 
 def info(*, models):
@@ -144,12 +169,12 @@ def info(*, models):
     print("GPU:", "ready" if gpu_available() else "none (CuPy is not installed, or it sees no device)")
     if not models:
         return
-    print(f"\n{'parameters':<24}" + "".join(f"{f'{n}x{n}':>10}" for n in (28, 42, 60)))
+    print(f"\n{'parameters':<28}" + "".join(f"{f'{n}x{n}':>10}" for n in (28, 42, 60)))
     for name, (_, transformers) in MODELS.items():
         for transform in TRANSFORMATIONS if transformers else ("",):
             options = {"transform": transform} if transform else {}
             counts = [count_parameters(build_model(name, in_shape=(n, n, 1), **options)[1]) for n in (28, 42, 60)]
-            print(f"{name + ' ' + transform:<24}" + "".join(f"{count:>10,}" for count in counts))
+            print(f"{name + ' ' + transform:<28}" + "".join(f"{count:>10,}" for count in counts))
 
 
 def _in_options(sentence):
@@ -161,19 +186,28 @@ def _in_options(sentence):
 def main(arguments=None):
     """Run one command; gives the exit status: 0, 2 for a sentence on stderr, 130 after Ctrl-C."""
     options = vars(_parser().parse_args(arguments))
-    command = {"train": train, "evaluate": evaluate, "info": info}[options.pop("command")]
+    command = {"train": train, "evaluate": evaluate, "read": read, "info": info}[options.pop("command")]
+    ranks = parallel.Ranks()
     try:
+        ranks = parallel.ranks()
         if options.get("device") == "gpu" and not gpu_available():
             raise RuntimeError("--device gpu: there is none here; CuPy is not installed, or it sees no device")
-        command(**options)
+        with ExitStack() as stack:
+            if ranks.rank:  # of several processes that mpirun started only the first one prints
+                stack.enter_context(redirect_stdout(io.StringIO()))
+                stack.enter_context(redirect_stderr(io.StringIO()))
+            command(**options)
     except loop.Interrupted as stop:
-        print(f"{stop}. Go on with the same command and --resume.", file=sys.stderr)
+        ranks.last_words(f"{stop}. Go on with the same command and --resume.", together=True)
         return 130
     except KeyboardInterrupt:
-        print("stn_scratch: stopped; a run goes on from its last checkpoint with --resume", file=sys.stderr)
+        ranks.last_words("stn_scratch: stopped; a run goes on from its last checkpoint with --resume")
         return 130
-    except (loop.NotFinite, OSError, RuntimeError, ValueError) as error:
-        print(f"stn_scratch: {_in_options(str(error))}", file=sys.stderr)
+    except loop.NotFinite as error:
+        ranks.last_words(f"stn_scratch: {error}", together=True)
+        return 2
+    except (OSError, RuntimeError, ValueError) as error:
+        ranks.last_words(f"stn_scratch: {_in_options(str(error))}")
         return 2
     return 0
 

@@ -10,6 +10,7 @@ from stn_scratch.backend import get_array_module, host_generator
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.network import AvgPool, Conv2D, Dense, Flatten, MaxPool, ReLU, Sequential
 from stn_scratch.parameters import unpack
+from stn_scratch.sampling.kernels import KERNELS, Gaussian, Triangle
 from stn_scratch.transformer import SpatialTransformer
 from stn_scratch.validate import check_choice, check_size, check_whole
 
@@ -64,17 +65,22 @@ MODELS = {
     "st-cnn": Model(cnn, {0: cnn_localisation}),
     "mst-cnn": Model(cnn, {0: cnn_localisation, 3: feature_localisation}),  # before each convolution
 }
+# what a transformer can sample with: the kernels of fixed shape, and the two whose width it learns
+SAMPLERS = {**{name: name for name in KERNELS}, "gaussian": Gaussian(), "triangle": Triangle()}
 PARAMETERS = 400_000  # "around 400k" in every network of the paper's comparison, by memory of its appendix
 
 
-def make_network(name, *, in_shape, width, classes=10, transform="affine", downsample=None, **options):
+def make_network(name, *, in_shape, width, classes=10, transform="affine", downsample=None, kernel="bilinear",
+                 **options):
     """The network `name` with `width` units or filters in the hidden layers of its classifier.
 
     downsample  average pooling between the first transformer and the classifier, 1 or 2; None: 2 from 42 pixels on, as
                 the paper has it for its 42- and 60-pixel data (RTS, TC)
-    options     of every `SpatialTransformer` in it: kernel, padding, lattice
+    kernel      of every `SpatialTransformer` in it: a name of `SAMPLERS`
+    options     of every `SpatialTransformer`: padding, lattice
     """
     check_choice("name", name, MODELS)
+    check_choice("kernel", kernel, SAMPLERS)
     check_choice("transform", transform, TRANSFORMATIONS)
     if downsample is None:
         downsample = 2 if min(in_shape[:2]) >= 42 else 1
@@ -83,7 +89,7 @@ def make_network(name, *, in_shape, width, classes=10, transform="affine", downs
     layers = []
     for k, layer in enumerate(classifier(width, classes)):
         if k in transformers:
-            layers.append(SpatialTransformer(transformers[k](), transform, **options))
+            layers.append(SpatialTransformer(transformers[k](), transform, kernel=SAMPLERS[kernel], **options))
             if k == 0 and downsample > 1:
                 layers.append(AvgPool(downsample, ceil=True))
         layers.append(layer)

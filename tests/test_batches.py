@@ -140,6 +140,13 @@ def test_parts_of_a_batch_are_the_batch(xp, numbered, data, cuts):
     assert all(part.generator_state == whole.generator_state for part in parts)
 
 
+def test_blocks_are_distorted_differently(numbered):
+    """The same digit 192 times, in three blocks: no two images are the same."""
+    split = Split(numbered.train_images[5:6], numbered.train_labels[5:6])
+    with closing(training_batches(split, "rts", batch=192, rng=generator(0, TRAINING))) as stream:
+        assert len(bytes_of(next(stream).x)) == 192
+
+
 def test_a_part_needs_no_other_blocks(numbered, monkeypatch):
     """Of 150 images in blocks of 64 the images 70 to 129 are in the last two; the others are never distorted."""
     distorted = []

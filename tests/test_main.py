@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,3 +233,37 @@ def test_info_lists_the_models():
     # one comparison, one budget
     counts = [int(count.replace(",", "")) for row in rows for count in row.split()[-3:]]
     assert all(abs(count - 400_000) < 20_000 for count in counts)
+
+
+@pytest.mark.parametrize("kernel", ["integer", "bicubic", "gaussian", "triangle"])
+def test_a_kernel_is_chosen_and_kept(few, tmp_path, kernel):
+    out = succeeds("train", *TINY, "--model", "st-fcn", "--parameters", "60000", "--kernel", kernel, "--iterations", 2,
+                   "--out", tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["config"]["kernel"] == kernel
+    assert figure(succeeds("evaluate", tmp_path)) == figure(out)
+
+
+def test_a_run_that_nobody_watches_says_how_far_it_is(tmp_path, few):
+    status, out, err = call("train", *TINY, "--model", "fcn", "--iterations", 40, "--out", tmp_path)
+    shown = [line.split(",")[0] for line in err.splitlines()]
+    assert (status, shown) == (0, ["fcn: step 20 of 40", "fcn: step 40 of 40"]) and "step" not in out
+
+
+# read
+
+
+def test_read_opens_a_page(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    path = Path(succeeds("read", "affine_grid").strip())
+    assert path.is_relative_to(tmp_path) and opened == [path.as_uri()]
+    assert path.read_text().count("<table") == 2 and "affine_grid_backward" in path.read_text()
+
+
+def test_read_writes_a_page(tmp_path, monkeypatch):
+    monkeypatch.setattr("webbrowser.open", lambda address: pytest.fail("a browser was opened"))
+    assert succeeds("read", "paper.sample", "--out", tmp_path / "page.html").strip() == str(tmp_path / "page.html")
+    assert "stn_scratch.paper.sample" in (tmp_path / "page.html").read_text()
+    assert "did you mean" in refused("read", "sampel", "--out", tmp_path / "other.html")
+    assert not (tmp_path / "other.html").exists()

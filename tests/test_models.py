@@ -11,7 +11,7 @@ from stn_scratch import models
 from stn_scratch.backend import host_generator, to_host
 from stn_scratch.gradcheck import check_gradients
 from stn_scratch.grids import TRANSFORMATIONS
-from stn_scratch.models import MODELS, build_model, count_parameters, make_network, predict
+from stn_scratch.models import MODELS, SAMPLERS, build_model, count_parameters, make_network, predict
 from stn_scratch.network import AvgPool
 from stn_scratch.parameters import leaves, unpack
 from stn_scratch.transformer import SpatialTransformer, looks
@@ -131,6 +131,15 @@ def test_starts_as_the_identity(xp, name, transform):
     numpy.testing.assert_allclose(to_host(V), x, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("kernel", SAMPLERS)
+def test_every_transformer_gets_the_kernel(kernel):
+    network, params = small("mst-cnn", kernel=kernel, transform="attention")
+    transformers = [net for net in network.networks.values() if isinstance(net, SpatialTransformer)]
+    assert [net.kernel for net in transformers] == [SAMPLERS[kernel]] * 2
+    start = params["0 SpatialTransformer"]["localisation"]["regression"]["b"]
+    assert len(start) == (5 if kernel in ("gaussian", "triangle") else 3)
+
+
 def test_two_transformers_in_series():
     """ST-CNN-ST-CNN: the second one warps what the first convolution gives, all its channels, from the identity on."""
     network, params = small("mst-cnn", in_shape=(40, 43, 1), width=34, lattice="central")
@@ -180,6 +189,7 @@ def test_float32_by_default_and_as_views():
     ("cn", {}, "name must be one of 'fcn', 'cnn', 'st-fcn', 'st-cnn', 'mst-cnn', not 'cn'"),
     (None, {}, "name must be one of "),
     ("st-fcn", {"transform": "afine"}, "transform must be one of 'affine', "),
+    ("cnn", {"kernel": "tent"}, "kernel must be one of 'integer', 'bilinear', 'bicubic', 'gaussian', 'triangle', not"),
     ("fcn", {"dtype": "float16"}, "dtype must be one of 'float32', 'float64', not 'float16'"),
     ("fcn", {"in_shape": (28, 28)}, "in_shape must be (H, W, C), not (28, 28)"),
     ("fcn", {"in_shape": (2, 28, 28, 1)}, "in_shape must be (H, W, C), not (2, 28, 28, 1)"),

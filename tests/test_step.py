@@ -1,4 +1,4 @@
-"""One training step: shards add up to the batch, threads change nothing, and ten steps are always the same ten."""
+"""One training step: its gradient, the fall of the loss, and ten steps that are always the same ten."""
 
 import numpy
 import pytest
@@ -8,8 +8,9 @@ from stn_scratch.backend import host_generator, to_host
 from stn_scratch.models import make_network
 from stn_scratch.network import AvgPool, Conv2D, Dense, Flatten, MaxPool, ReLU, Sequential
 from stn_scratch.optimiser import SGD
-from stn_scratch.parameters import leaves, unpack
-from stn_scratch.training.step import gradient, sharded, train_step
+from stn_scratch.parameters import unpack
+from stn_scratch.training.parallel import sharded
+from stn_scratch.training.step import gradient, train_step
 from stn_scratch.transformer import SpatialTransformer
 
 B = 11
@@ -24,33 +25,6 @@ def start(xp, *, dtype="float64"):
     flat = params.flat + 0.1 * rng.normal(size=params.flat.shape)
     x, labels = rng.normal(size=(B, 5, 7, 2)), rng.integers(0, 4, size=B)
     return unpack(xp.asarray(flat, dtype=dtype), params), xp.asarray(x, dtype=dtype), xp.asarray(labels)
-
-
-@pytest.mark.parametrize("size", [1, 2, 4, 10, 11, 64])
-@pytest.mark.parametrize("threads", [1, 3])
-def test_shards_add_up(xp, threads, size):
-    params, x, labels = start(xp)
-    plain = gradient(NETWORK, params, x, labels)
-    with sharded(threads=threads, size=size) as in_shards:
-        result = in_shards(NETWORK, params, x, labels)
-    numpy.testing.assert_allclose(float(result.loss), float(plain.loss), rtol=1e-12)
-    assert int(result.errors) == int(plain.errors)
-    numpy.testing.assert_allclose(to_host(result.grads.flat), to_host(plain.grads.flat), rtol=1e-12, atol=1e-12)
-    paths = [[(path, a.shape) for path, a in leaves(tree)] for tree in (params, plain.grads, result.grads)]
-    assert paths[0] == paths[1] == paths[2]
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("size", [2, 3, 64])
-def test_threads_change_no_bit(xp, dtype, size):
-    params, x, labels = start(xp, dtype=dtype)
-    results = []
-    for threads in (1, 3):
-        with sharded(threads=threads, size=size) as in_shards:
-            results.append(in_shards(NETWORK, params, x, labels))
-    one, three = results
-    assert one.grads.flat.dtype == dtype and float(one.loss) == float(three.loss)
-    numpy.testing.assert_array_equal(to_host(one.grads.flat), to_host(three.grads.flat))
 
 
 def test_gradient_by_finite_differences(xp):
@@ -74,47 +48,6 @@ def test_errors_and_share(xp):
     assert int(whole.errors) == int(part.errors) == wrong.sum() and 0 < wrong.sum() < B
     numpy.testing.assert_allclose(float(part.loss), float(whole.loss) / 4, rtol=1e-14)
     numpy.testing.assert_allclose(to_host(part.grads.flat), to_host(whole.grads.flat) / 4, rtol=1e-12, atol=1e-17)
-
-
-@pytest.mark.parametrize("threads, size", [(0, 4), (-1, 4), (2, 0), (2, -3)])
-def test_bad_threads_and_size(threads, size):
-    with pytest.raises(ValueError, match=f"^threads and size must be at least 1, not {threads} and {size}$"):
-        with sharded(threads=threads, size=size):
-            pass
-
-
-class Breaks:
-    """A network that fails on the shard that holds a marked image."""
-
-    def forward(self, params, x):
-        if float(x.max()) > 100:
-            raise RuntimeError("this shard breaks")
-        return NETWORK.forward(params, x)
-
-    backward = staticmethod(NETWORK.backward)
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("image", [0, 5, 10])
-def test_an_exception_in_a_shard_reaches_the_caller(xp, threads, image):
-    params, x, labels = start(xp)
-    marked = x.copy()
-    marked[image] = 1000
-    with sharded(threads=threads, size=3) as in_shards:
-        with pytest.raises(RuntimeError, match="^this shard breaks$"):
-            in_shards(Breaks(), params, marked, labels)
-        in_shards(Breaks(), params, x, labels)  # and the threads live on
-
-
-@pytest.mark.parametrize("images, labels, sentence", [
-    (0, 0, "logits must have at least one row"), (8, 11, "labels must have shape"), (11, 8, "labels must have shape"),
-])
-def test_the_same_batches_are_refused_with_and_without_shards(images, labels, sentence):
-    params, x, classes = start(numpy)
-    with sharded(threads=2, size=4) as in_shards:
-        for one in (in_shards, gradient):
-            with pytest.raises(ValueError, match=sentence):
-                one(NETWORK, params, x[:images], classes[:labels])
 
 
 @pytest.mark.parametrize("shards", [False, True])

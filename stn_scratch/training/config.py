@@ -1,14 +1,13 @@
 """Everything that a run depends on, checked, and kept as `config.json` in its folder."""
 
 import json
-import os
 import platform
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 
 from stn_scratch.data.distort import DISTORTIONS
 from stn_scratch.grids import TRANSFORMATIONS
-from stn_scratch.models import MODELS, PARAMETERS
+from stn_scratch.models import MODELS, PARAMETERS, SAMPLERS
 from stn_scratch.optimiser import SGD
 from stn_scratch.sampling.sampler import LATTICE_RULES
 from stn_scratch.training.files import replacing
@@ -29,6 +28,7 @@ class Config:
     seed: int = 0
     device: str = "cpu"
     parameters: int = PARAMETERS
+    kernel: str = "bilinear"
     lattice: str = "right"
     lr: float = 0.05
     momentum: float = 0.9
@@ -39,8 +39,8 @@ class Config:
     validate_every: int = 500
     checkpoint_every: int = 500
     log_every: int = 20
-    threads: int | None = None  # None: one for each core
-    shard: int = 64
+    threads: int | None = None  # None: one for each core of the machine that it runs on
+    shard: int | None = None  # images; None: `parallel.shard_size`
 
     def __post_init__(self):
         check_choice("model", self.model, MODELS)
@@ -48,17 +48,18 @@ class Config:
         check_choice("data", self.data, DISTORTIONS)
         check_choice("digits", self.digits, ("auto", "mnist", "embedded"))
         check_choice("device", self.device, ("cpu", "gpu"))
+        check_choice("kernel", self.kernel, SAMPLERS)
         check_choice("lattice", self.lattice, LATTICE_RULES)
-        for name in ("iterations", "batch", "parameters", "validate_every", "checkpoint_every", "log_every", "shard"):
+        for name in ("iterations", "batch", "parameters", "validate_every", "checkpoint_every", "log_every"):
             check_whole(name, getattr(self, name))
+        for name in ("threads", "shard"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
         check_whole("seed", self.seed, least=0)
         if not (isinstance(self.validation, float) and 0 < self.validation < 1):
             raise ValueError(f"validation must be a part of the digits, between 0 and 1, not {self.validation!r}")
         if self.decay_every is None:
             self.decay_every = max(1, self.iterations // 3)
-        if self.threads is None:
-            self.threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        check_whole("threads", self.threads)
         if not isinstance(self.data_dir, str | None):
             raise ValueError(f"data_dir must be a path, as text, not {self.data_dir!r}")
         self.optimiser()

@@ -3,6 +3,7 @@
 import numpy as np
 
 from stn_scratch.coordinates import to_pixels
+from stn_scratch.sampling.sampler import FARTHEST
 
 # told apart by the colour-blind, too: green and purple, orange and blue
 RIGHT, WRONG = "#1b7837", "#762a83"
@@ -30,9 +31,9 @@ def as_shown(U):
 
 
 def in_pixels(points, look):
-    """points (B, 2, ...), normalised -> in pixels of the transformer's input; what is not finite is NaN: not drawn."""
+    """points (B, 2, ...), normalised -> in pixels of the transformer's input; what is not sampled is NaN: not drawn."""
     _, H, W, _ = look.U.shape
-    points = np.where(np.isfinite(points), points, np.nan)
+    points = np.where(np.abs(points) <= FARTHEST, points, np.nan)
     align_corners = look.transformer.align_corners
     return np.stack([to_pixels(points[:, 0], W, align_corners), to_pixels(points[:, 1], H, align_corners)], axis=1)
 

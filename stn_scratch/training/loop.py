@@ -1,25 +1,25 @@
 """A run: train, validate, save, test. All of it stands in one folder and goes on from there after an interruption."""
 
 import json
-import signal
-import threading
 import time
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
+import numpy as np
 
-from stn_scratch.backend import get_array_module, on_host, to_device
+from stn_scratch.backend import get_array_module, on_host, to_device, to_host, use_gpu
 from stn_scratch.data import load_digits
 from stn_scratch.data.distort import DISTORTIONS
 from stn_scratch.models import build_model, predict
 from stn_scratch.parameters import leaves, unpack
-from stn_scratch.training import batches, step
+from stn_scratch.training import batches, parallel, step
 from stn_scratch.training.checkpoint import load_checkpoint, save_checkpoint
 from stn_scratch.training.config import save_config
 from stn_scratch.training.files import replacing
+from stn_scratch.training.progress import Progress
+from stn_scratch.training.stopping import asked_to_stop
 
 CONFIG, METRICS, CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.npz"
 
@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
 
 class Interrupted(Exception):
-    """The run was stopped by Ctrl-C, after saving."""
+    """The run was stopped by Ctrl-C or SIGTERM, after saving."""
 
 
 class NotFinite(Exception):
@@ -43,11 +43,15 @@ class NotFinite(Exception):
 
 def prepare(config, folder):
     """Load the digits, build the network and its optimiser, on the configured device."""
-    digits = load_digits(config.data_dir, source=config.digits)
+    ranks = parallel.ranks()
+    # of several processes only one downloads, and each has its own GPU
+    digits = ranks.one_first(lambda: load_digits(config.data_dir, source=config.digits))
     canvas = DISTORTIONS[config.data].canvas
     network, params = build_model(config.model, in_shape=(canvas, canvas, 1), transform=config.transform,
-                                  seed=config.seed, parameters=config.parameters, lattice=config.lattice)
+                                  seed=config.seed, parameters=config.parameters, kernel=config.kernel,
+                                  lattice=config.lattice)
     if config.device == "gpu":
+        use_gpu(ranks.local)
         params = unpack(to_device(params.flat), params)
     splits = batches.splits(digits, validation=config.validation, device=config.device)
     run = Run(config, Path(folder), network, params, config.optimiser(), splits)
@@ -59,21 +63,29 @@ def start(config, folder, *, resume=False, progress=True):
 
     A run that stands in the folder is replaced when this one is ready to begin, unless it is resumed.
     Gives the Run, its test error in per cent and the number of test images. Raises Interrupted after Ctrl-C, NotFinite,
-    and OSError or ValueError, one sentence, for a folder or a file that cannot be used.
+    and OSError or ValueError, one sentence, for a folder or a file that cannot be used. Of several processes that
+    mpirun started each takes its part of every batch; all give the same, but the first alone writes into the folder.
     """
+    ranks = parallel.ranks()
+    ranks.part(config.batch)  # refuses a batch too small before anything is done
     run, source = prepare(config, folder)
     rng = batches.generator(config.seed, batches.TRAINING)
     done = 0
     if resume:
         done, rng.bit_generator.state = load_checkpoint(run.folder / CHECKPOINT, run.params, run.optimiser)
         if done > config.iterations:
-            raise ValueError(f"the run in {run.folder} has done {done} steps: iterations must be at least that many, "
+            raise ValueError(f"iterations must be at least {done}, the steps that the run in {run.folder} has done, "
                              f"not {config.iterations}")
-    _open_folder(run, source, done)
-    _train(run, rng, done, progress)
-    test_error, images = error_on(run, batches.TEST)
-    log(run, {"step": config.iterations, "test_error": test_error, "test_images": images})
-    return run, test_error, images
+    ranks.check_alike(step=np.array(done), parameters=to_host(run.params.flat),
+                      digits=to_host(run.splits[batches.TRAINING].labels))
+    if ranks.rank == 0:
+        _open_folder(run, source, done)
+    _train(run, ranks, rng, done, progress=progress and ranks.rank == 0)
+    # the others add nothing to what the first finds
+    test_error, images = ranks.add(np.array(error_on(run, batches.TEST) if ranks.rank == 0 else (0.0, 0)))
+    if ranks.rank == 0:
+        log(run, {"step": config.iterations, "test_error": test_error, "test_images": int(images)})
+    return run, float(test_error), int(images)
 
 
 def _open_folder(run, source, done):
@@ -122,61 +134,49 @@ def error_on(run, purpose):
     return 100 * wrong / len(labels), len(labels)
 
 
-@contextmanager
-def _ctrl_c():
-    """Gives a list that Ctrl-C makes non-empty, instead of breaking a step in the middle; a second Ctrl-C does break.
+def _due(config, number, every):
+    return number % every == 0 or number == config.iterations
 
-    Python hands signals to the main thread only: in another the list stays empty.
-    """
-    asked = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
 
-    def ask(signum, frame):
-        asked.append(True)
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _report(run, number, meter, bar):
+    """Log what is due after a step: the training since the last time, the validation error."""
+    if _due(run.config, number, run.config.log_every):
+        record = {"step": number, **meter.read(), "rate": run.optimiser.rate()}
+        bar.report(record)
+        log(run, record)
+    if _due(run.config, number, run.config.validate_every):
+        log(run, {"step": number, "validation_error": error_on(run, batches.VALIDATION)[0]})
 
 
 @step.quiet
-def _train(run, rng, done, progress):
+def _train(run, ranks, rng, done, *, progress):
     config = run.config
-    plain = config.device == "gpu"
-    executor = nullcontext(step.gradient) if plain else step.sharded(threads=config.threads, size=config.shard)
-    source = batches.training_batches(run.splits[batches.TRAINING], config.data, batch=config.batch, rng=rng)
-    bar = tqdm(total=config.iterations, initial=done, desc=config.model, unit="step",
-               disable=None if progress else True)  # None: shown on a terminal only
+    part = ranks.part(config.batch)
+    executor = (nullcontext(step.gradient) if config.device == "gpu" else
+                parallel.sharded(threads=config.threads or ranks.cores, size=config.shard))
+    source = batches.training_batches(run.splits[batches.TRAINING], config.data, batch=config.batch, rng=rng, part=part)
+    bar = Progress(config.model, config.iterations, done, shown=progress)
     meter = Meter(config.batch)
     # closed here: left to the garbage collector, the source would wait for its thread at any moment, in any thread
-    with executor as gradient, closing(source), bar, _ctrl_c() as interrupted:
+    with executor as gradient, closing(source), bar, asked_to_stop(ranks) as asked:
         for number, batch in enumerate(islice(source, config.iterations - done), start=done + 1):
-            result = gradient(run.network, run.params, batch.x, batch.labels)
-            last = number == config.iterations
-            logs = last or number % config.log_every == 0
+            own = gradient(run.network, run.params, batch.x, batch.labels, share=len(part) / config.batch)
+            result, asked_anywhere = ranks.sum(own, asked)
             # on a GPU a look at the values waits for them, so it is taken only when something is logged or saved
-            if logs or on_host(result.loss):
+            if on_host(result.loss) or _due(config, number, config.log_every):
                 check_finite(run, batch, result, number)
             run.optimiser.step(run.params, result.grads)
             meter.add(result)
             bar.update()
-            if logs:
-                record = {"step": number, **meter.read(), "rate": run.optimiser.rate()}
-                bar.set_postfix_str("loss {loss:.3f}, error {error:.1f}%, {images_per_s:.0f} images/s".format(**record))
-                log(run, record)
-            if last or number % config.validate_every == 0:
-                log(run, {"step": number, "validation_error": error_on(run, batches.VALIDATION)[0]})
-            stops = bool(interrupted)
-            if last or stops or number % config.checkpoint_every == 0:
+            if ranks.rank == 0:
+                _report(run, number, meter, bar)
+            stops = bool(asked_anywhere)
+            if stops or _due(config, number, config.checkpoint_every):
                 check_finite(run, batch, result, number)
-                save_checkpoint(run.folder / CHECKPOINT, run.params, run.optimiser, step=number,
-                                generator_state=batch.generator_state)
-            if stops and not last:
+                if ranks.rank == 0:
+                    save_checkpoint(run.folder / CHECKPOINT, run.params, run.optimiser, step=number,
+                                    generator_state=batch.generator_state)
+            if stops and number < config.iterations:
                 raise Interrupted(f"stopped after step {number} of {config.iterations}, saved in {run.folder}")
 
 
