@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help run test lint bench bench-gpu on-gpu clean
+.PHONY: help run test lint bench bench-gpu on-gpu agreement lessons clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -11,8 +11,7 @@ run: .venv/installed  ## train a CNN and an ST-CNN on rotated, scaled, moved dig
 	$(PY) -m stn_scratch train --model cnn st-cnn --out runs/first --overwrite --digits embedded --data rts \
 	    $(RUN_OPTIONS)
 
-RUN_OPTIONS := --seed 0 --parameters 60000 --iterations 1500 --decay-every 1000 --batch 128 --lr 0.03 \
-    --localisation-factor 0.2 --clip-norm 5
+RUN_OPTIONS := --seed 0 --parameters 60000 --iterations 1500 --decay-every 1000 --batch 128 --lr 0.03
 
 test: .venv/installed  ## the tests, with the coverage of the core (about 5 minutes)
 	$(PY) -m pytest --cov --cov-report=term:skip-covered
@@ -31,6 +30,13 @@ bench-gpu: .venv/installed  ## the same on a GPU, and each fused kernel; goes on
 
 on-gpu: .venv/installed  ## the GPU's tests, its benchmark and the long runs; goes on where it was, at most 9 minutes
 	$(PY) -m benchmarks.on_gpu $(ON_GPU_OPTIONS)
+
+agreement: .venv/installed  ## the largest differences from PyTorch's grid_sample (installs PyTorch, SciPy, OpenCV)
+	$(PY) -m pip install --quiet -e ".[peers]"
+	$(PY) -m benchmarks.agreement
+
+lessons: .venv/installed  ## open the lessons in JupyterLab
+	$(PY) -m jupyter lab lessons/README.md
 
 clean:  ## remove the virtual environment and the caches, not the runs
 	rm -rf .venv .pytest_cache .ruff_cache .coverage *.egg-info

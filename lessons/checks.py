@@ -128,4 +128,4 @@ def _copies(case):
 
 
 def _shapes(case):
-    return ", ".join(f"shape {a.shape}" if isinstance(a, np.ndarray) else repr(a) for a in case)
+    return ", ".join(f"shape {a.shape}" if isinstance(a, np.ndarray) else getattr(a, "__name__", repr(a)) for a in case)

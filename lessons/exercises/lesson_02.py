@@ -94,6 +94,15 @@ def _never_put_back(f, x, step):
     return slopes
 
 
+def _moved_both_ways(f, x, step):
+    """After `more = less = x` both names mean one array, which goes up and down again."""
+    return np.zeros_like(x)
+
+
+def _times_the_step(f, x, step):
+    return _finite_difference(f, x, step) * step ** 2
+
+
 def _all_at_once(f, x, step):
     return np.full_like(x, (f(x + step) - f(x - step)) / (2 * step))
 
@@ -115,11 +124,19 @@ def _wrong_way(z, labels):
 
 
 def _softmax_only(z, labels):
-    return softmax_cross_entropy_forward(z, labels=labels)[1].p / len(z)
+    return _pair_backward(z, labels) + np.eye(z.shape[1])[labels] / len(z)
+
+
+def _over_everything(z, labels):
+    """The softmax of all B K logits as if they were of one image."""
+    B, K = z.shape
+    p = _softmax_only(z.reshape(1, B * K), labels[:1]).reshape(B, K)
+    p[np.arange(B), labels] -= 1
+    return p / B
 
 
 def _whole_columns(z, labels):
-    p = softmax_cross_entropy_forward(z, labels=labels)[1].p.copy()
+    p = _softmax_only(z, labels) * len(z)
     p[:, labels] -= 1
     return p / len(z)
 
@@ -145,8 +162,8 @@ EXERCISES = {
                                       "dy already: what remains to be done over b in the formulas?"),
         Mistake(_mean_db, "db is too small by the number of images. Every image adds the same b: is its gradient the "
                           "mean of theirs?"),
-        Mistake(_db_of_each_image, "this is the gradient that each image asks of b. But there is one b for all of them: "
-                                   "what becomes of their wishes?"),
+        Mistake(_db_of_each_image, "this is what each image asks of b. But there is one b for all of them: what "
+                                   "becomes of their gradients?"),
         Mistake(_dW_transposed, "dW is transposed. A gradient has the shape of what it belongs to: which of D and F "
                                 "comes first in W?"))),
     "02.3": Exercise(_finite_difference, lambda: [(_cubes, np.array([0.4, -0.7, 0.9]), 1e-4),
@@ -156,11 +173,17 @@ EXERCISES = {
         Mistake(_without_the_two, "twice too much. How far apart are x + step and x - step?"),
         Mistake(_never_put_back, "the first slope is right, the others are off by a little. What does x look like when "
                                  "it is the second entry's turn?"),
+        Mistake(_moved_both_ways, "all slopes are 0: f was given the same values twice. Does `y = x` make a copy of "
+                                  "x?"),
+        Mistake(_times_the_step, "far too small: `/ 2 * step` divides by 2, then multiplies. Where are "
+                                 "brackets missing?"),
         Mistake(_all_at_once, "you moved all entries together: that is the sum of all slopes. How do you move one?"))),
     "02.4": Exercise(_pair_backward, lambda: [(Z, LABELS)], ("dz",), (
         Mistake(_not_divided, "too large by the number of images. L is their mean: where is its 1/B?"),
         Mistake(_wrong_way, "the sign is wrong. If the label's logit grows, does the loss grow or fall?"),
         Mistake(_softmax_only, "this is p / B. What becomes of the second term, - z at the label?"),
+        Mistake(_over_everything, "your probabilities are 1 in sum over the whole batch. Over which axis "
+                                  "should they be?"),
         Mistake(_whole_columns, "p[:, labels] takes these columns of every row. How do you take one entry of each "
                                 "row?"))),
 }

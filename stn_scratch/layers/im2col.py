@@ -18,22 +18,31 @@ class Conv2DCache(NamedTuple):
 
 
 def im2col_forward(x, W, b, *, stride=1, padding=0):
-    """As `conv2d_forward`: y = columns W + b, with a row of columns for each output pixel."""
+    r"""\(y = \mathrm{columns} \, W + b\): one row of columns for each output pixel, the kh kw C numbers that it reads.
+
+    Arguments as in `conv2d_forward`, which has checked them.
+    """
     B, C, (kh, kw, _, F) = x.shape[0], x.shape[3], W.shape
     H_y, W_y = conv2d_size(x.shape, W.shape, stride, padding)
+    # the sum over i, j, c of x_{hs+i-p, ws+j-p} W_ij, for all output pixels and filters at once
     y = _columns(x, W.shape, stride, padding) @ W.reshape(kh * kw * C, F)
     y += b
     return y.reshape(B, H_y, W_y, F), Conv2DCache(x, W, stride, padding)
 
 
 def im2col_backward(dy, cache, *, need_dx=True):
-    """As `conv2d_backward`: the transpose of the one matrix product, once for each factor."""
+    r"""\(dW = \mathrm{columns}^T dy\), \(db = \sum dy\), and dx from \(d\mathrm{columns} = dy \, W^T\).
+
+    The transpose of the one matrix product, once for each factor. Shapes as in `conv2d_backward`.
+    """
     x, W, stride, padding = cache
     kh, kw, C, F = W.shape
     dy_rows = dy.reshape(-1, F)
+    # columns^T dy
     dW = (_columns(x, W.shape, stride, padding).T @ dy_rows).reshape(W.shape)
     dx = None
     if need_dx:
+        # dy W^T, and every number back to its pixel
         dx = _columns_backward(dy_rows @ W.reshape(kh * kw * C, F).T, x.shape, W.shape, stride, padding)
     return dx, dW, dy_rows.sum(axis=0)
 
