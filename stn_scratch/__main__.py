@@ -85,6 +85,7 @@ def _train_options(train):
     add("--decay-every", type=int, help="steps after which the rate is divided by ten (default a third of all)")
     add("--localisation-factor", type=float, help="on the rate of localisation networks (default: the recipe's)")
     add("--clip-norm", type=float, help="the longest gradient allowed (default: the recipe's)")
+    add("--downsample", type=int, help="average pooling behind the first transformer (default 2 for rts, tc; else 1)")
     add("--kernel", choices=SAMPLERS, help="the sampler's; gaussian, triangle: of learnt width (default bilinear)")
     add("--lattice", choices=("right", "central"), help="the sampler's slope on a pixel (default right)")
     add("--validation", type=float, help=f"part of the training digits held out (default {Config.validation})")

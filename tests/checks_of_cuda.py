@@ -15,6 +15,7 @@ from stn_scratch.grids.affine import affine_grid_backward, affine_grid_forward
 from stn_scratch.optimiser import SGD
 from stn_scratch.parameters import pack
 from stn_scratch.sampling import sample_backward, sample_forward
+from stn_scratch.sampling.bilinear import BilinearCache
 from stn_scratch.sampling.sampler import Options
 
 TOLERANCE = {"float32": 1e-6, "float64": 2e-15}  # of the largest number, for sums whose order differs
@@ -57,11 +58,13 @@ def sampler(xp, where="generic", padding="zeros", align_corners=True):
         options = Options(kernel, padding, align_corners, lattice)
         name = f"C={C} {dtype} {options}"
         U, grid, dV = sampler_case(where, C, dtype, align_corners)
-        V, cache = sample_forward(U, grid, **options._asdict())
-        dU, dgrid = sample_backward(dV, cache)
+        V, plain = sample_forward(U, grid, **options._asdict())
+        dU, dgrid = sample_backward(dV, plain)
         V_fused, cache = cuda.sample_forward(xp.asarray(U), xp.asarray(grid), options)
         dU_fused, dgrid_fused = cuda.sample_backward(xp.asarray(dV), cache)
-        equal(f"V {name}", V_fused, V)  # bit for bit
+        # bit for bit as over the taps; the form that is written out adds in another order
+        written_out = isinstance(plain, BilinearCache)
+        equal(f"V {name}", V_fused, V, TOLERANCE[dtype] if written_out else 0)
         equal(f"dU {name}", dU_fused, dU, TOLERANCE[dtype])
         equal(f"dgrid {name}", dgrid_fused, dgrid, TOLERANCE[dtype])
         with cuda.deterministic():

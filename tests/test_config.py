@@ -81,7 +81,7 @@ def test_recipes():
 
 @pytest.mark.parametrize("config", [
     Config(),
-    Config("cnn", "attention", "tc", "mnist", "somewhere", 7, 8, 9, "gpu", 10, "bicubic", "central", 0.5, 0.0, 11, 0.25,
+    Config("cnn", "attention", "tc", "mnist", "somewhere", 7, 8, 9, "gpu", 10, 2, "bicubic", "central", 0.5, 0.0, 11, 0.25,
            6.0, 0.5, 12, 13, 14, 15, 16)], ids=["defaults", "everything else"])
 def test_file_round_trip(path, config):
     save_config(path, config, digits="some digits (3/2)", parameters=17)
@@ -180,3 +180,9 @@ def test_what_may_not_change(name, value):
 def test_what_may_change_is_still_checked():
     with pytest.raises(ValueError, match=f"^iterations {WHOLE} 0$"):
         resume_config(Config(), {"iterations": 0})
+
+
+@pytest.mark.parametrize("data, pooled", [("rts", 2), ("tc", 2), ("r", 1), ("p", 1), ("e", 1), ("none", 1)])
+def test_the_paper_downsamples_rts_and_tc_only(data, pooled):
+    assert Config(data=data).downsample == pooled
+    assert Config(data=data, downsample=3).downsample == 3

@@ -28,6 +28,7 @@ class Config:
     seed: int = 0
     device: str = "cpu"
     parameters: int = PARAMETERS
+    downsample: int | None = None  # behind a transformer; None: 2 for RTS and TC, as in the paper (A.4), else 1
     kernel: str = "bilinear"
     lattice: str = "right"
     lr: float = 0.05
@@ -48,9 +49,12 @@ class Config:
         check_choice("data", self.data, DISTORTIONS)
         check_choice("digits", self.digits, ("auto", "mnist", "embedded"))
         check_choice("device", self.device, ("cpu", "gpu"))
+        if self.downsample is None:
+            self.downsample = 2 if self.data in ("rts", "tc") else 1
         check_choice("kernel", self.kernel, SAMPLERS)
         check_choice("lattice", self.lattice, LATTICE_RULES)
-        for name in ("iterations", "batch", "parameters", "validate_every", "checkpoint_every", "log_every"):
+        for name in ("iterations", "batch", "parameters", "downsample", "validate_every", "checkpoint_every",
+                     "log_every"):
             check_whole(name, getattr(self, name))
         for name in ("threads", "shard"):
             if getattr(self, name) is not None:

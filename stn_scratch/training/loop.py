@@ -48,8 +48,8 @@ def prepare(config, folder):
     digits = ranks.one_first(lambda: load_digits(config.data_dir, source=config.digits))
     canvas = DISTORTIONS[config.data].canvas
     network, params = build_model(config.model, in_shape=(canvas, canvas, 1), transform=config.transform,
-                                  seed=config.seed, parameters=config.parameters, kernel=config.kernel,
-                                  lattice=config.lattice)
+                                  seed=config.seed, parameters=config.parameters,
+                                  downsample=config.downsample, kernel=config.kernel, lattice=config.lattice)
     if config.device == "gpu":
         use_gpu(ranks.local)
         params = unpack(to_device(params.flat), params)
