@@ -81,8 +81,8 @@ def test_recipes():
 
 @pytest.mark.parametrize("config", [
     Config(),
-    Config("cnn", "attention", "tc", "mnist", "somewhere", 7, 8, 9, "gpu", 10, 2, "bicubic", "central", 0.5, 0.0, 11, 0.25,
-           6.0, 0.5, 12, 13, 14, 15, 16)], ids=["defaults", "everything else"])
+    Config("cnn", "attention", "tc", "mnist", "somewhere", 7, 8, 9, "gpu", 10, 3, "bicubic", "central", 0.5, 0.0, 11,
+           0.25, 6.0, 0.5, 12, 13, 14, 15, 16)], ids=["defaults", "everything else"])
 def test_file_round_trip(path, config):
     save_config(path, config, digits="some digits (3/2)", parameters=17)
     assert load_config(path) == config
