@@ -1,7 +1,7 @@
 r"""The projective sampling grid, one of the transformations that the paper names in Sec. 3.2, and its derivative.
 
 A plane seen in perspective: the affine map of Eq. (1), divided by w, which changes from pixel to pixel. Where w falls
-to 0 lies the horizon, and behind it the division would show the plane a second time, upside down. Nothing is there.
+to 0 lies the horizon, and behind it the division would show what lies behind the viewer, upside down. Nothing is there.
 """
 
 from typing import NamedTuple
