@@ -63,18 +63,26 @@ class SpatialTransformer:
         return pack({"localisation": {"hidden": hidden, "regression": regression}}), (*(self.size or (H, W)), C)
 
     def forward(self, params, U):
+        # theta = f_loc(U), by the hidden layers and a regression
         hidden, cache_hidden = self.localisation.forward(params["localisation"]["hidden"], U)
         p, cache_regression = self.regression.forward(params["localisation"]["regression"], hidden)
         n = len(TRANSFORMATIONS[self.transform].identity)
         theta, Phi = p[:, :n], (p[:, n:] if p.shape[1] > n else None)
+        # (x_s, y_s) = T_theta(G), and V sampled from U there
+        V, cache_grid, cache_V = self._warp(U, theta, Phi)
+        return V, TransformerCache(cache_hidden, cache_regression, cache_grid, cache_V, theta)
+
+    def _warp(self, U, theta, Phi):
+        """V, and the caches of the grid and of the sampler; where a GPU runs both in one kernel, no grid and no cache.
+        """
         options = Options(self.kernel, self.padding, self.align_corners, self.lattice)
         if self.transform == "affine" and self.kernel in cuda.KERNELS and cuda.available(U):
             V, cache_V = cuda.affine_sample_forward(U, theta.reshape(-1, 2, 3), size=self.size or U.shape[1:3],
                                                     options=options)
-            return V, TransformerCache(cache_hidden, cache_regression, None, cache_V, theta)
+            return V, None, cache_V
         grid, cache_grid = self.grid(theta, U)
         V, cache_V = sample_forward(U, grid, Phi, **options._asdict())
-        return V, TransformerCache(cache_hidden, cache_regression, cache_grid, cache_V, theta)
+        return V, cache_grid, cache_V
 
     def grid(self, theta, U):
         """The sampling grid (B, 2, H', W') of theta (B, n) for images U, and its cache."""
