@@ -54,6 +54,7 @@ def _problem(exercise, function):
         expected = _as_tuple(exercise.solution(*_copies(case)))
         try:
             given = function(*_copies(case))
+            shapes = [np.shape(g) for g in _as_tuple(given)]
         except NotImplementedError:
             return "is still to be written."
         except Exception as error:  # whatever a learner's function may raise
@@ -63,9 +64,9 @@ def _problem(exercise, function):
         given = _as_tuple(given)
         if len(given) != len(expected):
             return f"gives {len(given)} results; it should give {len(expected)}: {', '.join(exercise.results)}."
-        for result, g, e in zip(exercise.results, given, expected, strict=True):
-            if np.shape(g) != np.shape(e):
-                return (f"{result} has the shape {np.shape(g)}; it should be {np.shape(e)}, for arguments of "
+        for result, shape, e in zip(exercise.results, shapes, expected, strict=True):
+            if shape != np.shape(e):
+                return (f"{result} has the shape {shape}; it should be {np.shape(e)}, for arguments of "
                         f"{_shapes(case)}.{_hint(exercise, function)}")
     if _largest(exercise, function) > TOLERANCE:
         return f"not yet. {_differences(exercise, function)}{_hint(exercise, function)}"
@@ -82,7 +83,11 @@ def _hint(exercise, function):
 
 def _agree(exercise, function, other):
     for case in exercise.cases():
-        ours, theirs = _as_tuple(function(*_copies(case))), _as_tuple(other(*_copies(case)))
+        try:
+            ours = _as_tuple(function(*_copies(case)))
+        except Exception:  # in a later case than the one that was reported
+            return False
+        theirs = _as_tuple(other(*_copies(case)))
         if len(ours) != len(theirs) or any(np.shape(a) != np.shape(b) for a, b in zip(ours, theirs, strict=True)):
             return False
         if max(_difference(a, b) for a, b in zip(ours, theirs, strict=True)) > TOLERANCE:

@@ -84,8 +84,10 @@ def write_nothing():
     (lambda size: 1 / 0, "04.1 stops with ZeroDivisionError: division by zero\n     for arguments of (3, 5)"),
     (lambda size: (np.ones((3, 15)), 1), "04.1 gives 2 results; it should give 1: G."),
     (lambda size: np.ones((15, 3)), "04.1 G has the shape (15, 3); it should be (3, 15), for arguments of (3, 5)."),
+    (lambda size: [np.ones(3), np.ones(4)], "04.1 stops with ValueError: "),
+    (lambda size: np.ones((15, 3)) if size == (3, 5) else 1 / 0, "04.1 G has the shape (15, 3); it should be (3, 15)"),
     (lambda size: np.full((3, size[0] * size[1]), np.nan), "04.1 not yet. Largest difference: G "),
-], ids=["stub", "None", "Ellipsis", "raises", "too many", "shape", "NaN"])
+], ids=["stub", "None", "Ellipsis", "raises", "too many", "shape", "ragged", "later", "NaN"])
 def test_what_a_check_says(function, said, capsys):
     solution = checks().exercises()["04.1"].solution
     assert checks().check("04.1", function) is solution

@@ -20,6 +20,18 @@ def _printed_tent_slope(d):
     return np.where(np.abs(d) >= 1, 0, np.where(d <= 0, 1.0, -1.0))
 
 
+def _zero_at_kinks(d):
+    return np.where(np.abs(d) < 1, -np.sign(d), 0.0)
+
+
+def _zero_at_the_left_foot(d):
+    return np.where(np.abs(d) >= 1, 0.0, np.where(d < 0, 1.0, -1.0))
+
+
+def _slope_to_the_left(d):
+    return np.where((d > -1) & (d <= 1), np.where(d <= 0, 1.0, -1.0), 0.0)
+
+
 def _points(dV, U, x_p, y_p):
     return sample_at_backward(dV, sample_at(U, x_p, y_p)[1])[1:]
 
@@ -37,6 +49,20 @@ def _floor_and_ceil(dV, U, x_p, y_p):
 
 def _one_weight_forgotten(dV, U, x_p, y_p):
     return _points(dV, U, x_p, np.floor(y_p))[0], _points(dV, U, np.floor(x_p), y_p)[1]
+
+
+def _with(**options):
+    """The package's gradients with other options."""
+
+    def of_options(dV, U, x_p, y_p):
+        return sample_at_backward(dV, sample_at(U, x_p, y_p, **options)[1])[1:]
+
+    return of_options
+
+
+def _left(dV, U, x_p, y_p):
+    case = dV, U, x_p, y_p
+    return tuple(2 * c - r for c, r in zip(_with(lattice="central")(*case), _points(*case), strict=True))
 
 
 def _exchanged(dV, U, x_p, y_p):
@@ -67,6 +93,10 @@ def _right_only(f, x, step):
     return (f(x + step) - f(x)) / step
 
 
+def _times_the_step(f, x, step):
+    return (f(x + step) - f(x - step)) / 2 * step
+
+
 def _half_too_large(f, x, step):
     return (f(x + step) - f(x - step)) / step
 
@@ -79,6 +109,9 @@ EXERCISES = {
     "07.1": Exercise(_tent_slope, lambda: [(np.array([-1.5, -1, -0.4, 0, 0.25, 0.9, 1, 2]),)], ("dk",), (
         Mistake(_printed_tent_slope, "between the pixels it is right. At d = -1 and d = 0 you follow Eq. (7) to the "
                                      "letter; take one small step to the right there: does the tent rise or fall?"),
+        Mistake(_zero_at_kinks, "you give 0 at d = -1 and d = 0; one small step to the right: rise or fall?"),
+        Mistake(_zero_at_the_left_foot, "right except at d = -1: one small step to the right and the tent rises."),
+        Mistake(_slope_to_the_left, "at the kinks this is the slope to the left."),
         Mistake(lambda d: -_tent_slope(d), "the sign: left of its pixel, where d < 0, does the tent rise?"),
         Mistake(lambda d: np.where(d >= 0, -1.0, 1.0), "far away the tent is flat: its slope there is 0."))),
     "07.2": Exercise(_points, lambda: [(np.array([1.0, -2.0, 0.5, 3.0, 1.5, -1.0]), PICTURE, *OFF),
@@ -89,13 +122,24 @@ EXERCISES = {
                                  "pixel. Take floor and floor + 1."),
         Mistake(_one_weight_forgotten, "dV/dx is a difference of columns, *averaged over two rows*: the weights of y "
                                        "are missing."),
+        Mistake(_left, "at whole numbers this is the slope to the left: which two taps does floor give?"),
+        Mistake(_with(lattice="central"), "at whole numbers this is the mean of both sides; here take the right one."),
+        Mistake(_with(padding="border"), "at the rim a tap outside counts as 0, not as the border pixel."),
+        Mistake(lambda *case: tuple(-d for d in _points(*case)), "left minus right: the sign."),
         Mistake(_exchanged, "dx and dy are exchanged."),
         Mistake(_without_dV, "these are the slopes of V. Where is the gradient dV that came from behind?"))),
     "07.3": Exercise(_central, lambda: [(np.exp, 0.3, 1e-3), (np.sin, np.array([1.0, 2.0]), 1e-2)], ("slope",), (
         Mistake(_right_only, "that is the one-sided difference: its error falls with the step, not with its square."),
+        Mistake(_times_the_step, "a / 2 * b divides by 2 and multiplies by b: parentheses."),
         Mistake(_half_too_large, "twice too large: how far apart are x + step and x - step?"))),
-    "07.4": Exercise(_relative_error, lambda: [(np.array([1e-8, 200.0, -3.1]), np.array([2e-8, 200.2, -3.0]))],
+    "07.4": Exercise(_relative_error, lambda: [(np.array([1e-8, 200.0, -3.1, 1.0]), np.array([2e-8, 200.2, -3.0, 1.4])),
+                                               (np.array([2e-8, 200.2, -3.0, 1.4]),
+                                                np.array([1e-8, 200.0, -3.1, 1.0]))],
                      ("error",), (
+        Mistake(lambda a, b: np.max(np.abs(a - b) / np.maximum(1, np.abs(a))),
+                "only |a| stands under the error: np.maximum takes two arrays; nest it for three."),
+        Mistake(lambda a, b: np.max(np.abs(a - b)) / max(1, np.abs(a).max(), np.abs(b).max()),
+                "the 200 hides all the others: divide entry by entry, then take the largest."),
         Mistake(_absolute, "an error of 0.2 in 200 is small, in 1 it is not: divide by the size of the numbers."),
         Mistake(_signed, "the largest error may be negative: where is the absolute value?"),
         Mistake(lambda a, b: np.max(np.abs(a - b) / np.maximum(np.abs(a), np.abs(b))),

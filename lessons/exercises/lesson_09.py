@@ -81,6 +81,26 @@ def _mean_of_both(dV, U, W, b):
     return dU / 2, dW, db
 
 
+def _identity_added(U, W, b):
+    return _forward(U, W, b + np.array([1.0, 0, 0, 0, 1, 0]))
+
+
+def _mean_over_batch(dV, U, W, b):
+    dU, dW, db = _backward(dV, U, W, b)
+    return dU, dW / len(U), db / len(U)
+
+
+def _back_without_bias(dV, U, W, b):
+    return _backward(dV, U, W, 0 * b)
+
+
+def _weights_from_V(dV, U, W, b):
+    dU, _, db = _backward(dV, U, W, b)
+    dp = np.stack([_backward(dV[k:k + 1], U[k:k + 1], W, b)[2] for k in range(len(U))])
+    V = _forward(U, W, b)[0]
+    return dU, V.reshape(len(V), -1).T @ dp, db
+
+
 def _batch():
     rng = np.random.default_rng(9)
     U, dV = rng.normal(size=(2, 2, 4, 5, 1))
@@ -92,15 +112,19 @@ EXERCISES = {
         Mistake(_without_bias, "this is the result for b = 0. What would theta be at the start, where W = 0?"),
         Mistake(_columns_first, "the six numbers are in theta, but filled in column by column. Which is the fourth: "
                                 "theta_12 or theta_21?"),
+        Mistake(_identity_added, "the identity was added to p. Here b alone carries it."),
         Mistake(_one_theta_for_all, "every image was read by the theta of the first. One row of p for each image."))),
     "09.2": Exercise(_start, lambda: [(20,), (7,)], ("W", "b"), (
         Mistake(_all_zero, "b = 0 is not the identity: theta = 0 reads every output pixel at the middle of the image."),
         Mistake(_square_first, "theta is filled row by row, three numbers a row. Where does theta_22 stand among six?"),
         Mistake(_all_ones, "b holds all of theta, not its diagonal alone. What do ones in the other places do?"),
-        Mistake(_weights_the_wrong_way, "W is turned over. p = hidden W + b has six numbers: which side of W is 6?"))),
+        Mistake(_weights_the_wrong_way, "W is turned over. p = flat(U) W + b has six numbers: which side of W is 6?"))),
     "09.3": Exercise(_backward, lambda: [_batch()], ("dU", "dW", "db"), (
         Mistake(_pixels_only, "dW and db are right; dU lacks a path. U was also read by the localisation network."),
         Mistake(_theta_only, "dW and db are right; dU lacks a path. U was also read by the sampler."),
+        Mistake(_mean_over_batch, "dW and db are means over the batch. Where does L take a mean?"),
+        Mistake(_back_without_bias, "the repeated forward pass lost b: at which theta are these gradients?"),
+        Mistake(_weights_from_V, "dW is formed from V. What did the localisation network read?"),
         Mistake(_mean_of_both, "dU is the mean of the two paths. L depends on U through both: what is the derivative "
                                "of f(u) + g(u)?"))),
 }
