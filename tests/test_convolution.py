@@ -115,11 +115,12 @@ def test_adjoint(xp, case, argument):
 
 
 @cases
-def test_without_dx(xp, case):
+@pytest.mark.parametrize("backward", [conv2d_backward, im2col_backward])
+def test_without_dx(xp, case, backward):
     args, options = arguments(case, xp, "float32")
     y, cache = conv2d_forward(*args, **options)
-    _, *expected = conv2d_backward(y, cache)
-    dx, *grads = conv2d_backward(y, cache, need_dx=False)
+    _, *expected = backward(y, cache)
+    dx, *grads = backward(y, cache, need_dx=False)
     assert dx is None
     for a, b in zip(grads, expected, strict=True):
         assert a.dtype == "float32"
