@@ -5,6 +5,7 @@ The oracle is the dense sum of Eq. (3) in paper.py, over an image that is really
 
 import checks_of_pairs as checks
 import numpy
+import pytest
 
 from stn_scratch import paper
 from stn_scratch.backend import to_host
@@ -23,6 +24,13 @@ MODES = {"zeros": "constant", "border": "edge"}
 
 def name_of(kernel):
     return "spline" if isinstance(kernel, Kernel) else str(kernel)
+
+
+every_kernel = pytest.mark.parametrize("kernel", ALL, ids=name_of)
+far_kernels = pytest.mark.parametrize("kernel", ALL[2:], ids=name_of)
+of_width = pytest.mark.parametrize("kernel", OF_WIDTH, ids=str)
+paddings = pytest.mark.parametrize("padding", checks.PADDINGS)
+both_conventions = pytest.mark.parametrize("align_corners", [True, False])
 
 
 # The kernels again, as functions of one distance.

@@ -1,10 +1,10 @@
 """Eq. (1), the affine grid: values, derivatives, the identity, errors."""
 
-import re
 
 import checks_of_pairs as checks
 import numpy
 import pytest
+from sentences import raises
 from strict import strict
 
 from stn_scratch.backend import to_host
@@ -49,10 +49,6 @@ def test_a_theta_that_is_no_use(xp, number, dtype):
                                                                    dtype=dtype))
     assert (to_host(grid)[1] > 1e34).all() and numpy.isfinite(to_host(grid)).all()
     numpy.testing.assert_array_equal(dtheta, [[[0, 0, 6]] * 2, [[0, 0, 0]] * 2])
-
-
-def raises(kind, sentence):
-    return pytest.raises(kind, match=f"^{re.escape(sentence)}$")
 
 
 @pytest.mark.parametrize("theta, kind, sentence", [

@@ -1,11 +1,11 @@
 """The bounded forms of theta: what they print, derivatives, bounds, that every p can be undone, errors, mutants."""
 
 import math
-import re
 
 import checks_of_pairs as checks
 import numpy
 import pytest
+from sentences import raises
 
 from stn_scratch.backend import to_host
 from stn_scratch.gradcheck import check_gradients
@@ -125,10 +125,6 @@ def test_nan_is_no_use(xp, name):
 
 
 # Errors.
-
-def raises(kind, sentence):
-    return pytest.raises(kind, match=f"^{re.escape(sentence)}$")
-
 
 @forms
 def test_errors(xp, name):

@@ -1,11 +1,11 @@
 """The constrained forms of theta: printed matrices, derivatives, directions, turns that are rigid in pixels, errors."""
 
 import math
-import re
 
 import checks_of_pairs as checks
 import numpy
 import pytest
+from sentences import raises
 
 from stn_scratch.backend import to_host
 from stn_scratch.gradcheck import adjoint_error, check_gradients
@@ -177,10 +177,6 @@ def test_a_positive_angle_turns_the_picture_counter_clockwise(xp, name, wide, al
 
 
 # Errors.
-
-def raises(kind, sentence):
-    return pytest.raises(kind, match=f"^{re.escape(sentence)}$")
-
 
 @forms
 def test_errors(xp, name):

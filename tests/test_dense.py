@@ -1,10 +1,10 @@
 """dense and ReLU by hand; what they share with the other pairs is in test_layers.py."""
 
 import math
-import re
 
 import numpy
 import pytest
+from sentences import raises
 from strict import strict
 
 from stn_scratch.backend import to_host
@@ -16,10 +16,6 @@ from stn_scratch.layers import dense_backward, dense_forward, relu_backward, rel
 def args(xp, rng):
     """x, W, b."""
     return [xp.asarray(rng.normal(size=shape)) for shape in [(5, 4), (4, 3), (3,)]]
-
-
-def raises(kind, sentence):
-    return pytest.raises(kind, match=f"^{re.escape(sentence)}$")
 
 
 # Dense.

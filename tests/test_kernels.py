@@ -4,7 +4,7 @@ import checks_of_kernels as of_kernels
 import checks_of_pairs as checks
 import numpy
 import pytest
-from checks_of_kernels import ALL, OF_WIDTH, name_of
+from checks_of_kernels import both_conventions, every_kernel, far_kernels, of_width, paddings
 from strict import DeviceArray, strict
 
 from stn_scratch.backend import to_host
@@ -12,11 +12,6 @@ from stn_scratch.coordinates import target_grid
 from stn_scratch.sampling import sample_backward, sample_forward
 from stn_scratch.sampling.kernels import Gaussian, Triangle
 
-every_kernel = pytest.mark.parametrize("kernel", ALL, ids=name_of)
-far_kernels = pytest.mark.parametrize("kernel", ALL[2:], ids=name_of)
-of_width = pytest.mark.parametrize("kernel", OF_WIDTH, ids=str)
-paddings = pytest.mark.parametrize("padding", checks.PADDINGS)
-both_conventions = pytest.mark.parametrize("align_corners", [True, False])
 NAN, INF = numpy.nan, numpy.inf
 
 

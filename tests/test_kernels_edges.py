@@ -1,23 +1,18 @@
 """The kernels of Eq. (3) at their edges: dtypes, non-finite and huge values, one pixel, nothing at all, errors."""
 
-import re
 
 import checks_of_kernels as of_kernels
 import checks_of_pairs as checks
 import numpy
 import pytest
-from checks_of_kernels import ALL, OF_WIDTH, name_of
+from checks_of_kernels import both_conventions, every_kernel, far_kernels, name_of, of_width, paddings
+from sentences import raises
 from strict import strict
 
 from stn_scratch.backend import to_host
 from stn_scratch.sampling import sample_forward
 from stn_scratch.sampling.kernels import Gaussian, Kernel, Triangle
 
-every_kernel = pytest.mark.parametrize("kernel", ALL, ids=name_of)
-far_kernels = pytest.mark.parametrize("kernel", ALL[2:], ids=name_of)
-of_width = pytest.mark.parametrize("kernel", OF_WIDTH, ids=str)
-paddings = pytest.mark.parametrize("padding", checks.PADDINGS)
-both_conventions = pytest.mark.parametrize("align_corners", [True, False])
 NAN, INF = numpy.nan, numpy.inf
 
 
@@ -109,10 +104,6 @@ def test_nothing_in_nothing_out(xp, kernel, padding, B, C, H_out):
 
 
 # Errors.
-
-def raises(kind, sentence):
-    return pytest.raises(kind, match=f"^{re.escape(sentence)}$")
-
 
 @pytest.mark.parametrize("kernel", ["lanczos", Gaussian, 3, None, ["bilinear"]], ids=str)
 def test_unknown_kernel(kernel):

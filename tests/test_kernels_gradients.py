@@ -4,18 +4,12 @@ import checks_of_kernels as of_kernels
 import checks_of_pairs as checks
 import numpy
 import pytest
-from checks_of_kernels import ALL, OF_WIDTH, name_of
+from checks_of_kernels import both_conventions, every_kernel, far_kernels, name_of, of_width, paddings
 
 from stn_scratch.gradcheck import check_gradients
 from stn_scratch.grids.affine import affine_grid_backward, affine_grid_forward
 from stn_scratch.sampling import kernels, sampler
 from stn_scratch.sampling.kernels import Gaussian, KernelOfWidth, Triangle
-
-every_kernel = pytest.mark.parametrize("kernel", ALL, ids=name_of)
-far_kernels = pytest.mark.parametrize("kernel", ALL[2:], ids=name_of)
-of_width = pytest.mark.parametrize("kernel", OF_WIDTH, ids=str)
-paddings = pytest.mark.parametrize("padding", checks.PADDINGS)
-both_conventions = pytest.mark.parametrize("align_corners", [True, False])
 
 
 @far_kernels

@@ -1,9 +1,9 @@
 """What all pairs of layers/ share. What each computes is in the tests of its module: dense, convolution, ..."""
 
-import re
 
 import numpy
 import pytest
+from sentences import raises
 
 from stn_scratch import layers
 from stn_scratch.backend import to_host
@@ -40,10 +40,6 @@ def run(forward, backward, args, options):
     dy = y * 0 + 2 if y.ndim == 0 else y[:, ::-1].copy()
     grads = backward(dy, cache)
     return y, dy, grads if isinstance(grads, tuple) else (grads,)
-
-
-def raises(kind, sentence):
-    return pytest.raises(kind, match=f"^{re.escape(sentence)}$")
 
 
 @every_pair

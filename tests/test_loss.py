@@ -1,18 +1,14 @@
 """The loss by hand, at its limits, and what it refuses; what it shares with the other pairs is in test_layers.py."""
 
 import math
-import re
 
 import numpy
 import pytest
+from sentences import raises
 from strict import strict
 
 from stn_scratch.backend import to_host
 from stn_scratch.layers import softmax_cross_entropy_backward, softmax_cross_entropy_forward
-
-
-def raises(kind, sentence):
-    return pytest.raises(kind, match=f"^{re.escape(sentence)}$")
 
 
 def loss_by_loops(logits, labels):

@@ -1,11 +1,11 @@
 """The sampler at its edges: non-finite and huge coordinates, one pixel, nothing at all, views, dtypes, errors."""
 
-import re
 
 import checks_of_pairs as checks
 import numpy
 import pytest
 from checks_of_pairs import PADDINGS
+from sentences import raises
 from strict import strict
 
 from stn_scratch.backend import to_host
@@ -184,10 +184,6 @@ def test_without_dU(xp, lattice):
     dU, dgrid = sample_backward(dV, cache, need_dU=False)
     assert dU is None
     numpy.testing.assert_array_equal(to_host(dgrid), to_host(sample_backward(dV, cache)[1]))
-
-
-def raises(kind, sentence):
-    return pytest.raises(kind, match=f"^{re.escape(sentence)}$")
 
 
 def zeros(*shape, dtype="float64"):

@@ -1,16 +1,12 @@
 """Each sentence that validate.py says."""
 
-import re
 
 import numpy
 import pytest
+from sentences import raises
 from strict import strict
 
 from stn_scratch.validate import check_arrays, check_choice, check_labels, check_size, check_whole
-
-
-def raises(kind, sentence):
-    return pytest.raises(kind, match=f"^{re.escape(sentence)}$")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

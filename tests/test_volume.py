@@ -1,13 +1,13 @@
 """The 3-D affine grid, the flattening of a volume, and both through the sampler."""
 
 import itertools
-import re
 
 import checks_of_pairs
 import checks_of_volume as checks
 import numpy
 import pytest
 from checks_of_volume import SIZE
+from sentences import raises
 from strict import strict
 
 from stn_scratch.backend import to_host
@@ -148,10 +148,6 @@ def test_views_equal_contiguous_arrays_and_nothing_is_written_to(xp):
         da += 1  # the gradient belongs to the caller
         for k, expected in zip((a, dy, *views), before * 2, strict=True):
             numpy.testing.assert_array_equal(to_host(k), expected)
-
-
-def raises(kind, sentence):
-    return pytest.raises(kind, match=f"^{re.escape(sentence)}$")
 
 
 @pytest.mark.parametrize("theta, size, kind, sentence", [

@@ -1,11 +1,11 @@
 """The trilinear sampler at its edges: non-finite and huge coordinates, one pixel, nothing at all, views, errors."""
 
-import re
 
 import checks_of_pairs
 import checks_of_volume as checks
 import numpy
 import pytest
+from sentences import raises
 from strict import strict
 
 from stn_scratch.backend import to_host
@@ -132,10 +132,6 @@ def test_without_dU(xp, lattice):
 
 
 # Errors.
-
-def raises(kind, sentence):
-    return pytest.raises(kind, match=f"^{re.escape(sentence)}$")
-
 
 def zeros(*shape, dtype="float64"):
     return numpy.zeros(shape, dtype=dtype)
