@@ -5,7 +5,7 @@ import statistics
 import time
 from typing import NamedTuple
 
-SAMPLE = 0.005  # seconds: what is faster is called many times between two looks at the clock
+SAMPLE = 0.2  # seconds: calls follow each other as the steps of a training run do, between two looks at the clock
 PAUSE = 0.002  # seconds before each sample: idle OpenMP threads spin for a while and would slow the next contender
 
 

@@ -5,6 +5,8 @@ import platform
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 
+from threadpoolctl import threadpool_info
+
 from stn_scratch.data.distort import DISTORTIONS
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.models import MODELS, PARAMETERS, SAMPLERS
@@ -88,7 +90,9 @@ def versions():
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    # a product of matrices differs in its last bits, and in speed, from one kernel of BLAS to another
+    kernels = {library["architecture"] for library in threadpool_info() if library.get("architecture")}
+    return found | {"blas": ", ".join(sorted(kernels)) or "unknown"}
 
 
 def save_config(path, config, **facts):
