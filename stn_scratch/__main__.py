@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from stn_scratch.backend import gpu_available
-from stn_scratch.data.distort import DISTORTIONS
+from stn_scratch.data.tasks import TASKS
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.models import MODELS, PARAMETERS, SAMPLERS, build_model, count_parameters
 from stn_scratch.reading import find, page
@@ -54,8 +54,8 @@ def _flag(name):
 
 
 def _epilog():
-    """What the distortions are, and what a recipe stands for, in options."""
-    lines = ["distortions:", *(f"  {name:6} {d.description}" for name, d in DISTORTIONS.items()), "",
+    """What the data are, and what a recipe stands for, in options."""
+    lines = ["data:", *(f"  {name:10} {task.description}" for name, task in TASKS.items()), "",
              "recipes (the paper's takes hours):"]
     for recipe, values in RECIPES.items():
         options = (f"{_flag(name)} {value:g}" for name, value in values.items() if value is not None)
@@ -67,7 +67,7 @@ def _train_options(train):
     add = train.add_argument
     add("--model", nargs="+", choices=MODELS, help="one or several of them (default st-cnn)")
     add("--transform", choices=TRANSFORMATIONS, help="of an ST network (default affine)")
-    add("--data", choices=DISTORTIONS, help="the distortion (default rts)")
+    add("--data", choices=TASKS, help="what to learn, see below (default rts)")
     add("--recipe", choices=RECIPES, help="how it is trained, see below; single options override it (default short)")
     add("--iterations", type=int, help="steps (default: the recipe's)")
     add("--batch", type=int, help="images in one step (default: the recipe's)")

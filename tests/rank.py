@@ -7,6 +7,7 @@ import sys
 import numpy as np
 from small_runs import few_digits
 
+from stn_scratch.data import tasks
 from stn_scratch.models import build_model
 from stn_scratch.training import loop, parallel
 from stn_scratch.training.config import Config
@@ -20,7 +21,7 @@ def in_float64():
     """Few digits, and a network, in float64."""
     few = few_digits()
     few = few._replace(train_images=few.train_images.astype("float64"), test_images=few.test_images.astype("float64"))
-    loop.load_digits = lambda *_, **__: few
+    tasks.load_digits = lambda *_, **__: few
     loop.build_model = lambda *arguments, **options: build_model(*arguments, **options, dtype="float64")
 
 
@@ -53,7 +54,7 @@ def main(folder, resume, fault="none", rank=0, at=0):
     ranks = parallel.ranks()
     in_float64()
     if fault == "other digits" and ranks.rank == int(rank):
-        loop.load_digits().train_labels[0] += 1
+        tasks.load_digits().train_labels[0] += 1
     elif fault != "none" and ranks.rank == int(rank):
         with_fault(fault, int(at))
     try:

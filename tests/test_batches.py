@@ -9,7 +9,7 @@ from strict import DeviceArray, strict
 
 from stn_scratch import backend
 from stn_scratch.backend import to_host
-from stn_scratch.data import Digits, load_digits
+from stn_scratch.data import Digits, load_digits, tasks
 from stn_scratch.training import batches
 from stn_scratch.training.batches import TEST, TRAINING, VALIDATION, Split, fixed_set, generator, training_batches
 
@@ -40,7 +40,7 @@ def bytes_of(images):
 
 @pytest.mark.parametrize(("part", "held_out"), [(0.1, 400), (0.5, 2000), (0.0001, 1), (0.9, 3600)])
 def test_validation_digits_are_the_last_training_digits(digits, part, held_out):
-    splits = batches.splits(digits, validation=part, device="cpu")
+    splits = batches.splits(digits, "rts", validation=part, device="cpu")
     train, validation, test = (splits[purpose] for purpose in (TRAINING, VALIDATION, TEST))
     for name in ("images", "labels"):
         every = getattr(digits, f"train_{name}")
@@ -50,7 +50,7 @@ def test_validation_digits_are_the_last_training_digits(digits, part, held_out):
 
 
 def test_no_digit_is_in_two_splits(digits):
-    splits = batches.splits(digits, validation=0.1, device="cpu")
+    splits = batches.splits(digits, "rts", validation=0.1, device="cpu")
     train, validation, test = (bytes_of(splits[purpose].images) for purpose in (TRAINING, VALIDATION, TEST))
     assert not train & validation and not train & test and not validation & test
     assert len(train | validation | test) == 5000
@@ -58,7 +58,7 @@ def test_no_digit_is_in_two_splits(digits):
 
 def test_splits_on_a_gpu_are_device_arrays(numbered, monkeypatch):
     monkeypatch.setattr(backend, "_cupy", lambda: strict)
-    here, there = (batches.splits(numbered, validation=0.2, device=device) for device in ("cpu", "gpu"))
+    here, there = (batches.splits(numbered, "rts", validation=0.2, device=device) for device in ("cpu", "gpu"))
     for purpose in (TRAINING, VALIDATION, TEST):
         for a, b in zip(here[purpose], there[purpose], strict=True):
             assert type(a) is np.ndarray and type(b) is DeviceArray
@@ -150,7 +150,7 @@ def test_blocks_are_distorted_differently(numbered):
 def test_a_part_needs_no_other_blocks(numbered, monkeypatch):
     """Of 150 images in blocks of 64 the images 70 to 129 are in the last two; the others are never distorted."""
     distorted = []
-    monkeypatch.setattr(batches, "distort", lambda name, rng, digits: distorted.append(len(digits)) or digits)
+    monkeypatch.setattr(tasks, "distort", lambda name, rng, digits: distorted.append(len(digits)) or digits)
     with closing(training_batches(Split(numbered.train_images, numbered.train_labels), "rts", batch=150,
                                   rng=generator(0, TRAINING), part=range(70, 130))) as stream:
         assert len(next(stream).x) == 60
@@ -180,7 +180,7 @@ def test_a_failed_draw_is_raised_where_batches_are_taken(numbered, monkeypatch):
         draws.append(arguments)
         raise MemoryError("no room for a batch")
 
-    monkeypatch.setattr(batches, "distort", fails)
+    monkeypatch.setattr(tasks, "distort", fails)
     stream = training_batches(Split(numbered.train_images, numbered.train_labels), "rts", batch=5,
                               rng=generator(0, TRAINING))
     with pytest.raises(MemoryError, match="^no room for a batch$"):

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 import pytest
 from mishaps import a_small_disk
 
-from stn_scratch.data.distort import DISTORTIONS
+from stn_scratch.data.tasks import TASKS
 from stn_scratch.models import MODELS
 from stn_scratch.training.config import RECIPES, Config, load_config, resume_config, save_config, versions
 
@@ -30,7 +30,7 @@ def path(tmp_path):
     ("model", None, "must be one of"),
     ("model", ["cnn"], "must be one of"),
     ("transform", "fold", "must be one of 'affine', "),
-    ("data", "RTS", f"must be one of {', '.join(map(repr, DISTORTIONS))}, not 'RTS'"),
+    ("data", "RTS", f"must be one of {', '.join(map(repr, TASKS))}, not 'RTS'"),
     ("digits", "web", "must be one of 'auto', 'mnist', 'embedded', not 'web'"),
     ("device", "cuda", "must be one of 'cpu', 'gpu', not 'cuda'"),
     ("kernel", "tent", "must be one of 'integer', 'bilinear', 'bicubic', 'gaussian', 'triangle', not 'tent'"),

@@ -8,6 +8,7 @@ from small_runs import SMALL, at_step, checkpoint, ctrl_c, few_digits, step_save
 from strict import strict
 
 from stn_scratch import backend
+from stn_scratch.data import tasks
 from stn_scratch.parameters import leaves
 from stn_scratch.training import loop
 from stn_scratch.training.config import Config
@@ -17,7 +18,7 @@ from stn_scratch.training.config import Config
 def digits():
     few = few_digits()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "load_digits", lambda *_, **__: few)
+        patch.setattr(tasks, "load_digits", lambda *_, **__: few)
         yield
 
 

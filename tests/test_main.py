@@ -17,7 +17,8 @@ import pytest
 from command_line import LAST_LINE, PROGRESS, TINY, call, figure, files, refused, succeeds
 from small_runs import few_digits
 
-from stn_scratch.data.distort import DISTORTIONS
+from stn_scratch.data import tasks
+from stn_scratch.data.tasks import TASKS
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.models import MODELS
 from stn_scratch.training import loop
@@ -28,7 +29,7 @@ SECONDS = 90  # the longest wait for another process
 @pytest.fixture
 def few(monkeypatch):
     digits = few_digits()
-    monkeypatch.setattr(loop, "load_digits", lambda *_, **__: digits)
+    monkeypatch.setattr(tasks, "load_digits", lambda *_, **__: digits)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def trained(tmp_path_factory):
     """A run folder after six iterations, and what `train` printed."""
     folder, digits = tmp_path_factory.mktemp("runs") / "run", few_digits()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "load_digits", lambda *_, **__: digits)
+        patch.setattr(tasks, "load_digits", lambda *_, **__: digits)
         return folder, succeeds("train", *TINY, "--seed", 3, "--iterations", 6, "--out", folder)
 
 
@@ -193,7 +194,7 @@ def test_ctrl_c_before_and_after_the_training(tmp_path, few, monkeypatch, where)
     def pressed(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, where, pressed)
+    monkeypatch.setattr(tasks if where == "load_digits" else loop, where, pressed)
     status, _, err = call("train", *TINY, "--model", "fcn", "--iterations", 2, "--out", tmp_path / "run")
     said = [line for line in err.splitlines() if not PROGRESS.fullmatch(line)]
     assert (status, said) == (130, ["stn_scratch: stopped; a run goes on from its last checkpoint with --resume"])
@@ -212,7 +213,7 @@ def test_resume_refuses_other_options(trained, few):
 def test_help_lists_what_there_is_to_choose_from():
     status, out, err = call("train", "--help")
     assert (status, err) == (0, "") and out.startswith("usage: python -m stn_scratch train ")
-    for name, distortion in DISTORTIONS.items():
+    for name, distortion in TASKS.items():
         assert re.search(rf"^  {name} +{re.escape(distortion.description)}$", out, re.MULTILINE)
     recipes = out[out.index("recipes ("):].splitlines()[1:]
     assert [line.split() for line in recipes] == [

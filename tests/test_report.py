@@ -8,7 +8,7 @@ import pytest
 from strict import strict
 
 from stn_scratch import backend
-from stn_scratch.data import load_digits
+from stn_scratch.data import load_digits, tasks
 from stn_scratch.training import batches, figures, loop, report
 from stn_scratch.training.config import Config
 from stn_scratch.training.grid_pictures import draw_grids
@@ -27,7 +27,7 @@ def made(monkeypatch, tmp_path):
     every = load_digits(source="embedded")
     few = every._replace(train_images=every.train_images[:100], train_labels=every.train_labels[:100],
                          test_images=every.test_images[:40], test_labels=every.test_labels[:40])
-    monkeypatch.setattr(loop, "load_digits", lambda *_, **__: few)
+    monkeypatch.setattr(tasks, "load_digits", lambda *_, **__: few)
 
     def make(model, records=RECORDS, **options):
         run, _ = loop.prepare(Config(model=model, **SMALL | options), tmp_path)

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from threadpoolctl import threadpool_info
 
-from stn_scratch.data.distort import DISTORTIONS
+from stn_scratch.data.tasks import TASKS
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.models import MODELS, PARAMETERS, SAMPLERS
 from stn_scratch.optimiser import SGD
@@ -30,7 +30,7 @@ class Config:
     seed: int = 0
     device: str = "cpu"
     parameters: int = PARAMETERS
-    downsample: int | None = None  # behind a transformer; None: 2 for RTS and TC, as in the paper (A.4), else 1
+    downsample: int | None = None  # behind a transformer; None: the task's, as in the paper (A.4)
     kernel: str = "bilinear"
     lattice: str = "right"
     lr: float = 0.05
@@ -48,11 +48,11 @@ class Config:
     def __post_init__(self):
         check_choice("model", self.model, MODELS)
         check_choice("transform", self.transform, TRANSFORMATIONS)
-        check_choice("data", self.data, DISTORTIONS)
+        check_choice("data", self.data, TASKS)
         check_choice("digits", self.digits, ("auto", "mnist", "embedded"))
         check_choice("device", self.device, ("cpu", "gpu"))
         if self.downsample is None:
-            self.downsample = 2 if self.data in ("rts", "tc") else 1
+            self.downsample = TASKS[self.data].downsample
         check_choice("kernel", self.kernel, SAMPLERS)
         check_choice("lattice", self.lattice, LATTICE_RULES)
         for name in ("iterations", "batch", "parameters", "downsample", "validate_every", "checkpoint_every",

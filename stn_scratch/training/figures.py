@@ -11,9 +11,10 @@ GRID, POINTS, OUTSIDE = "#f1a340", "#56b4e9", "#505050"
 
 
 def verdict(ax, label, guess):
-    """The title over a digit: its label, and what the network said where that is another."""
+    """The title over an image: its label or labels, and what the network said where that is another."""
+    label, guess = (" ".join(map(str, np.ravel(a))) for a in (label, guess))
     right = label == guess
-    ax.set_title(f"{label}" if right else f"{label}, said {guess}", fontsize=9, color=RIGHT if right else WRONG)
+    ax.set_title(label if right else f"{label}, said {guess}", fontsize=9, color=RIGHT if right else WRONG)
 
 
 def as_shown(U):

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from stn_scratch.backend import to_host
 from stn_scratch.training import batches
 from stn_scratch.training.figures import OUTSIDE, as_shown, draw_grid, in_pixels, verdict
+from stn_scratch.training.step import by_head
 from stn_scratch.transformer import Look, looks
 
 DIGITS_SHOWN = 12
@@ -17,8 +18,8 @@ class Shown(NamedTuple):
     """What the pictures show, on the host."""
 
     x: object  # (B, H, W, C) test images
-    labels: object  # (B,)
-    predicted: object  # (B,)
+    labels: object  # (B,) or (B, heads)
+    predicted: object  # likewise
     seen: list  # a Look for each spatial transformer
 
 
@@ -28,7 +29,8 @@ def look_at(run):
     x, labels = batches.fixed_set(split, run.config.data, seed=run.config.seed, purpose=batches.TEST)
     logits, seen = looks(run.network, run.params, x)
     seen = [Look(*map(to_host, look[:-1]), look.transformer) for look in seen]
-    return Shown(to_host(x), to_host(labels), to_host(logits.argmax(axis=1)), seen)
+    predicted = by_head(logits, labels).argmax(axis=1).reshape(labels.shape)
+    return Shown(to_host(x), to_host(labels), to_host(predicted), seen)
 
 
 def draw_looks(shown):

@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from stn_scratch.backend import get_array_module, on_host, to_device, to_host, use_gpu
-from stn_scratch.data import load_digits
-from stn_scratch.data.distort import DISTORTIONS
-from stn_scratch.models import build_model, predict
+from stn_scratch.data.tasks import TASKS
+from stn_scratch.models import build_model
 from stn_scratch.parameters import leaves, unpack
 from stn_scratch.training import batches, parallel, step
 from stn_scratch.training.checkpoint import load_checkpoint, save_checkpoint
@@ -42,18 +41,17 @@ class NotFinite(Exception):
 
 
 def prepare(config, folder):
-    """Load the digits, build the network and its optimiser, on the configured device."""
-    ranks = parallel.ranks()
+    """Load the images, build the network and its optimiser, on the configured device."""
+    ranks, task = parallel.ranks(), TASKS[config.data]
     # of several processes only one downloads, and each has its own GPU
-    digits = ranks.one_first(lambda: load_digits(config.data_dir, source=config.digits))
-    canvas = DISTORTIONS[config.data].canvas
-    network, params = build_model(config.model, in_shape=(canvas, canvas, 1), transform=config.transform,
-                                  seed=config.seed, parameters=config.parameters,
+    digits = ranks.one_first(lambda: task.load(config.data_dir, source=config.digits))
+    network, params = build_model(config.model, in_shape=task.in_shape, classes=task.classes * task.heads,
+                                  transform=config.transform, seed=config.seed, parameters=config.parameters,
                                   downsample=config.downsample, kernel=config.kernel, lattice=config.lattice)
     if config.device == "gpu":
         use_gpu(ranks.local)
         params = unpack(to_device(params.flat), params)
-    splits = batches.splits(digits, validation=config.validation, device=config.device)
+    splits = batches.splits(digits, config.data, validation=config.validation, device=config.device)
     run = Run(config, Path(folder), network, params, config.optimiser(), splits)
     return run, digits.source
 
@@ -127,11 +125,14 @@ def log(run, record):
         file.write(json.dumps(record) + "\n")
 
 
+@step.quiet
 def error_on(run, purpose):
     """Error in per cent on the fixed validation or test images of the run's seed, and how many they are."""
-    x, labels = batches.fixed_set(run.splits[purpose], run.config.data, seed=run.config.seed, purpose=purpose)
-    wrong = int((predict(run.network, run.params, x) != labels).sum())
-    return 100 * wrong / len(labels), len(labels)
+    wrong = images = 0
+    for x, labels in batches.fixed_batches(run.splits[purpose], run.config.data, seed=run.config.seed, purpose=purpose):
+        wrong = wrong + step.errors(run.network.forward(run.params, x)[0], labels)  # no look at a GPU in between
+        images += len(labels)
+    return 100 * float(wrong) / images, images
 
 
 def _due(config, number, every):

@@ -23,18 +23,33 @@ quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def gradient(network, params, x, labels, *, share=1.0):
     """Loss and gradient of one batch, or of a shard that is the fraction `share` of it.
 
-    x (B, H, W, C), labels (B,). Loss and gradient are multiplied by `share`, so that those of all shards add up.
+    x (B, ...), labels (B,); or (B, heads), where every label has its own softmax over a part of the logits
+    (B, heads * classes), and an image's loss is the sum over its labels. Loss and gradient are multiplied by `share`,
+    so that those of all shards add up.
     """
     logits, cache = network.forward(params, x)
-    loss, cache_loss = softmax_cross_entropy_forward(logits, labels=labels)
-    _, grads = network.backward(softmax_cross_entropy_backward(share, cache_loss), cache, need_dx=False)
-    return Gradient(loss * share, (logits.argmax(axis=1) != labels).sum(), pack(grads))
+    heads = labels.size // max(1, len(labels))
+    loss, cache_loss = softmax_cross_entropy_forward(by_head(logits, labels), labels=labels.ravel())
+    dlogits = softmax_cross_entropy_backward(share * heads, cache_loss)
+    _, grads = network.backward(dlogits.reshape(logits.shape), cache, need_dx=False)
+    return Gradient(loss * (share * heads), errors(logits, labels), pack(grads))
+
+
+def by_head(logits, labels):
+    """logits (B, heads * classes) -> (B * heads, classes), in the order of labels (B, heads); (B,): as they are."""
+    return logits if labels.ndim == 1 else logits.reshape(labels.size, -1)
+
+
+def errors(logits, labels):
+    """How many images have a label that the logits do not say, a 0-d array."""
+    wrong = (by_head(logits, labels).argmax(axis=1) != labels.ravel()).reshape(labels.shape)
+    return (wrong if labels.ndim == 1 else wrong.any(axis=1)).sum()
 
 
 def train_step(network, params, optimiser, x, labels, *, gradient=gradient):
     """One whole step: forward, backward, update of `params` in place. Gives the loss, a 0-d array on x's device.
 
-    x (B, H, W, C), labels (B,) integers. `gradient` may be the one of `parallel.sharded`.
+    x (B, ...), labels (B,) or (B, heads) integers. `gradient` may be the one of `parallel.sharded`.
     """
     get_array_module(x, labels, params.flat)
     result = gradient(network, params, x, labels)
