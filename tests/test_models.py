@@ -7,11 +7,10 @@ import numpy
 import pytest
 from small_networks import as_pair
 
-from stn_scratch import models
 from stn_scratch.backend import host_generator, to_host
 from stn_scratch.gradcheck import check_gradients
 from stn_scratch.grids import TRANSFORMATIONS
-from stn_scratch.models import MODELS, SAMPLERS, build_model, count_parameters, make_network, predict
+from stn_scratch.models import MODELS, SAMPLERS, build, build_model, count_parameters, make_network, predict
 from stn_scratch.network import AvgPool
 from stn_scratch.parameters import leaves, unpack
 from stn_scratch.transformer import SpatialTransformer, looks
@@ -74,7 +73,7 @@ def test_the_search_for_a_width_builds_nothing_huge(monkeypatch):
             drawn.append(int(numpy.prod(size)))
             return numpy.broadcast_to(0.5, size)
 
-    monkeypatch.setattr(models, "host_generator", lambda seed: Counter())
+    monkeypatch.setattr(build, "host_generator", lambda seed: Counter())
     build_model("cnn", in_shape=(28, 28, 1), parameters=60_000)
     assert sum(drawn) <= 3 * 60_000
 
@@ -191,9 +190,8 @@ def test_float32_by_default_and_as_views():
     ("st-fcn", {"transform": "afine"}, "transform must be one of 'affine', "),
     ("cnn", {"kernel": "tent"}, "kernel must be one of 'integer', 'bilinear', 'bicubic', 'gaussian', 'triangle', not"),
     ("fcn", {"dtype": "float16"}, "dtype must be one of 'float32', 'float64', not 'float16'"),
-    ("fcn", {"in_shape": (28, 28)}, "in_shape must be (H, W, C), not (28, 28)"),
-    ("fcn", {"in_shape": (2, 28, 28, 1)}, "in_shape must be (H, W, C), not (2, 28, 28, 1)"),
-    ("fcn", {"in_shape": 28}, "in_shape must be (H, W, C), not 28"),
+    ("fcn", {"in_shape": (28, 28)}, "in_shape must be (H, W, C) or (D, H, W, C), not (28, 28)"),
+    ("fcn", {"in_shape": 28}, "in_shape must be (H, W, C) or (D, H, W, C), not 28"),
     ("fcn", {"in_shape": (0, 28, 1)}, "in_shape must be 3 positive whole numbers, not (0, 28, 1)"),
     ("st-fcn", {"in_shape": (28, 28, 0)}, "in_shape must be 3 positive whole numbers, not (28, 28, 0)"),
     ("fcn", {"classes": 0}, "classes must be a positive whole number, not 0"),
