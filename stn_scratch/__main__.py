@@ -1,4 +1,4 @@
-"""The command line: `python -m stn_scratch train | evaluate | read | info`."""
+"""The command line: `python -m stn_scratch train | evaluate | experiments | read | info`."""
 
 import argparse
 import io
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from stn_scratch.backend import gpu_available
 from stn_scratch.data.tasks import TASKS
+from stn_scratch.experiments import command as experiments
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.models import MODELS, PARAMETERS, SAMPLERS, build_model, count_parameters
 from stn_scratch.reading import find, page
@@ -43,6 +44,10 @@ def _parser():
     read = commands.add_parser("read", help="show a function beside its equations, in a browser")
     read.add_argument("name", help="of a function or a pair: sample, affine_grid, tps_grid, conv2d, paper.sample, ...")
     read.add_argument("--out", type=Path, help="write the page there, and open nothing")
+    tables = commands.add_parser("experiments", help="the paper's tables: list, run, write down",
+                                 formatter_class=argparse.RawDescriptionHelpFormatter, epilog=experiments.epilog(),
+                                 description="The rows of the paper's tables, each from one command.")
+    experiments.add_options(tables)
     info = commands.add_parser("info", help="versions and device; with --models, the networks")
     info.add_argument("--models", action="store_true", help="every network with its number of parameters")
     return parser
@@ -187,7 +192,8 @@ def _in_options(sentence):
 def main(arguments=None):
     """Run one command; gives the exit status: 0, 2 for a sentence on stderr, 130 after Ctrl-C."""
     options = vars(_parser().parse_args(arguments))
-    command = {"train": train, "evaluate": evaluate, "read": read, "info": info}[options.pop("command")]
+    command = {"train": train, "evaluate": evaluate, "experiments": experiments.experiments, "read": read,
+               "info": info}[options.pop("command")]
     ranks = parallel.Ranks()
     try:
         ranks = parallel.ranks()
@@ -197,7 +203,7 @@ def main(arguments=None):
             if ranks.rank:  # of several processes that mpirun started only the first one prints
                 stack.enter_context(redirect_stdout(io.StringIO()))
                 stack.enter_context(redirect_stderr(io.StringIO()))
-            command(**options)
+            return command(**options) or 0
     except loop.Interrupted as stop:
         ranks.last_words(f"{stop}. Go on with the same command and --resume.", together=True)
         return 130
@@ -210,7 +216,6 @@ def main(arguments=None):
     except (OSError, RuntimeError, ValueError) as error:
         ranks.last_words(f"stn_scratch: {_in_options(str(error))}")
         return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,82 @@
+"""The command `experiments`: list them, run them, and write what they found."""
+
+import argparse
+from pathlib import Path
+
+from stn_scratch.experiments import running
+from stn_scratch.experiments.records import RECORD, RECORDS, RUNS, Cell, collect
+from stn_scratch.experiments.rows import ROWS, SCHEDULES, chosen
+from stn_scratch.training.loop import read_metrics
+
+
+def add_options(parser):
+    """The options of `python -m stn_scratch experiments`."""
+    what = parser.add_mutually_exclusive_group(required=True).add_argument
+    what("--list", action="store_true", help="every experiment, and how far it is")
+    what("--run", nargs="+", metavar="NAME", help="run these, or go on with them; patterns such as 'rts/*' will do")
+    what("--missing", action="store_true", help="run all that have no result yet")
+    what("--table", action="store_true", help="write RESULTS.md from the records of the runs")
+    what("--figure", action="store_true", help="draw the errors, and digits that only the ST-CNN gets right")
+    add = parser.add_argument
+    add("--schedule", choices=SCHEDULES, default="first", help="how long, see below (default first)")
+    add("--seed", nargs="+", type=int, default=[0], help="one or several (default 0)")
+    add("--commands", action="store_true", help="with --list: what is missing, one command a line, for a batch system")
+    add("--jobs", type=int, default=1, metavar="N", help="with --run, --missing: N at once (default 1)")
+    add("--executor", choices=("local", "mpi"), default="local",
+        help="mpi: one on each rank of `mpirun -n N python -m mpi4py.futures -m stn_scratch experiments ...`")
+    add("--runs", type=Path, default=RUNS, help=f"the folder of the run folders (default {RUNS})")
+    add("--records", type=Path, default=RECORDS, help=f"the folder of the records that are kept (default {RECORDS})")
+    add("--results", type=Path, default=Path("RESULTS.md"), help="what --table writes (default RESULTS.md)")
+    add("--data-dir", help="a folder with MNIST's four .gz files (or the environment variable STN_DATA)")
+    add("--device", choices=("cpu", "gpu"), default="cpu")
+    add("--threads", type=int, help="that work on one step (default one for each core)")
+    add("--quiet", action="store_true", help=argparse.SUPPRESS)
+
+
+def epilog():
+    return "\n".join(["schedules:", *(f"  {name:7} {schedule.description}" for name, schedule in SCHEDULES.items())])
+
+
+def experiments(**given):
+    """Run the command; gives the exit status."""
+    options = argparse.Namespace(**given)
+    cells = [Cell(row.name, options.schedule, seed)
+             for seed in options.seed for row in (chosen(options.run) if options.run else ROWS.values())]
+    if options.list:
+        return _list(cells, options)
+    if options.run or options.missing:
+        return _run(cells, options)
+    return 0
+
+
+def _run(cells, options):
+    if not options.run:
+        cells = [cell for cell in cells if not _finished(cell, options)]
+    place = running.Place(options.runs, options.data_dir, options.device, options.threads)
+    if options.jobs == 1 and options.executor == "local":
+        failed = running.run_in_turn(cells, place, progress=not options.quiet)
+    else:
+        failed = running.run_at_once(cells, place, running.executor_of(options.executor, options.jobs))
+    return 2 if failed else 0
+
+
+def _finished(cell, options):
+    return any(path.is_file() for path in (cell.kept(options.records), cell.folder(options.runs) / RECORD))
+
+
+def _list(cells, options):
+    records = collect(options.runs, options.records)
+    width = max(map(len, ROWS))
+    for cell in cells:
+        if not options.commands:
+            print(f"{cell.row:<{width}}  seed {cell.seed}  {_state(cell, records.get(cell), options.runs)}")
+        elif cell not in records:
+            print(cell.command())
+    return 0
+
+
+def _state(cell, record, runs):
+    if record:
+        return f"{record['test_error']:.2f} %"
+    steps = [entry["step"] for entry in read_metrics(cell.folder(runs))]
+    return f"step {steps[-1]:,} of {cell.config().iterations:,}" if steps else "not begun"

@@ -1,0 +1,114 @@
+"""What is known of a run that has ended: one small JSON record, in the run's folder and among the committed ones."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from stn_scratch.experiments.rows import ROWS, SCHEDULES
+from stn_scratch.training.config import Config
+from stn_scratch.training.files import replacing
+from stn_scratch.training.loop import CONFIG, read_metrics
+
+RECORD = "record.json"
+RUNS, RECORDS = Path("runs/experiments"), Path("results")
+
+
+class Cell(NamedTuple):
+    """One run: a row, trained by a schedule from a seed."""
+
+    row: str
+    schedule: str
+    seed: int
+
+    def folder(self, runs):
+        return Path(runs) / self.schedule / self.row / str(self.seed)
+
+    def kept(self, records):
+        """Where its record stands among the committed ones."""
+        return Path(records) / self.schedule / f"{self.row.replace('/', '-')}-{self.seed}.json"
+
+    def arguments(self):
+        """Of the command line that runs it."""
+        return ["experiments", "--run", self.row, "--schedule", self.schedule, "--seed", str(self.seed)]
+
+    def command(self):
+        return " ".join(["python -m stn_scratch", *self.arguments()])
+
+    def config(self, **where):
+        """Its Config; where: data_dir, device, threads of this machine."""
+        own = {"seed": self.seed, "digits": "mnist"}  # never the embedded digits in MNIST's place
+        return Config(**SCHEDULES[self.schedule].options | ROWS[self.row].options | own | where)
+
+
+def record_of(cell, run, *, error, images):
+    """The record of a run that has just ended."""
+    facts = json.loads((run.folder / CONFIG).read_text())
+    metrics = read_metrics(run.folder)
+    validation = [record["validation_error"] for record in metrics if "validation_error" in record]
+    return {
+        **cell._asdict(), "test_error": error, "test_images": images, "validation_error": validation[-1],
+        "parameters": facts["parameters"], "minutes": round(minutes(metrics, run.config.batch), 2),
+        "device": device(run.config), "digits": facts["digits"].split(" from ")[0], "command": cell.command(),
+        "config": {name: value for name, value in asdict(run.config).items() if name != "data_dir"},
+        "versions": facts["versions"], "commit": commit(), "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def write_record(record, folder):
+    with replacing(folder / RECORD) as file:
+        file.write(json.dumps(record, indent=1).encode() + b"\n")
+
+
+def minutes(metrics, batch):
+    """The time spent on training steps, all parts of an interrupted run together."""
+    seconds, before = 0.0, 0
+    for record in metrics:
+        if "images_per_s" in record:
+            seconds += (record["step"] - before) * batch / record["images_per_s"]
+            before = record["step"]
+    return seconds / 60
+
+
+def device(config):
+    threads = config.threads or "all"
+    return "GPU" if config.device == "gpu" else f"CPU, {threads} thread{'s' if threads != 1 else ''}"
+
+
+def commit():
+    """The commit that ran, with a + where the tree had changed since; "unknown" outside a repository."""
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True,
+                              check=True).stdout.strip()
+    try:
+        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def collect(runs, records):
+    """Copy the records of all run folders to the committed ones; gives all that are committed, by cell."""
+    for path in sorted(Path(runs).glob(f"**/{RECORD}")):
+        target = cell_of(read_record(path)).kept(records)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists() or target.read_bytes() != path.read_bytes():
+            shutil.copyfile(path, target)
+    found = [read_record(path) for path in sorted(Path(records).glob("*/*.json"))]
+    return {cell_of(record): record for record in found if record["row"] in ROWS}
+
+
+def cell_of(record):
+    return Cell(record["row"], record["schedule"], record["seed"])
+
+
+def read_record(path):
+    """Raises ValueError, one sentence, for a file that is no record."""
+    try:
+        record = json.loads(path.read_text())
+        cell_of(record), float(record["test_error"])
+        return record
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is damaged, or no record of an experiment") from None

@@ -1,0 +1,136 @@
+"""Running cells: one after the other, several at once on one machine, or on many by MPI. Each goes on where it was."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, nullcontext
+from typing import NamedTuple
+
+try:
+    import fcntl
+except ImportError:  # Windows: there is no lock
+    fcntl = None
+
+from stn_scratch.experiments.records import RECORD, read_record, record_of, write_record
+from stn_scratch.training import loop, parallel
+from stn_scratch.training.config import load_config, resume_config
+
+LOCK = "lock"
+
+
+class Place(NamedTuple):
+    """Where cells run: what may differ from machine to machine."""
+
+    runs: object  # the folder of the run folders
+    data_dir: str | None = None
+    device: str = "cpu"
+    threads: int | None = None
+
+    def options(self):
+        """The same as options of the command line."""
+        named = {"--runs": self.runs, "--data-dir": self.data_dir, "--device": self.device, "--threads": self.threads}
+        return [str(word) for option in named.items() if option[1] is not None for word in option]
+
+
+@contextmanager
+def locked(folder):
+    """Only one process at a time works in a folder. The lock ends with the process, however that ends.
+
+    Raises RuntimeError, one sentence, if another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOCK, "w") as file:
+        try:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RuntimeError(f"another process is at work in {folder}") from None
+        yield
+
+
+def run_cell(cell, place, *, progress):
+    """Train a cell to its end, from its checkpoint if it has one. Gives its record.
+
+    Raises what `loop.start` raises, and ValueError if the folder's run was started with other options.
+    """
+    folder, first = cell.folder(place.runs), parallel.ranks().rank == 0
+    with locked(folder) if first else nullcontext():
+        if (folder / RECORD).is_file():
+            return read_record(folder / RECORD)
+        config = cell.config(data_dir=place.data_dir, device=place.device, threads=place.threads)
+        # a run that was stopped before its first checkpoint has a configuration only: it begins again
+        begun = (folder / loop.CHECKPOINT).is_file()
+        if begun:
+            resume_config(load_config(folder / loop.CONFIG), vars(config))
+        run, error, images = loop.start(config, folder, resume=begun, progress=progress)
+        record = record_of(cell, run, error=error, images=images)
+        if first:
+            write_record(record, folder)
+        return record
+
+
+def run_in_turn(cells, place, *, progress):
+    """One cell after the other, in this process. A run that turns not finite is reported, and the next one begins.
+
+    Gives the number of cells that failed. Ctrl-C ends all by `loop.Interrupted`.
+    """
+    failed = 0
+    for cell in cells:
+        try:
+            print(line(run_cell(cell, place, progress=progress)), flush=True)
+        except loop.NotFinite as error:
+            failed += 1
+            print(f"{name(cell)}: {error}")
+    return failed
+
+
+def run_at_once(cells, place, executor):
+    """The cells as commands of their own, by an executor of concurrent.futures. Gives the number that failed."""
+    ending = [*place.options(), "--quiet"]
+    failed = 0
+    with executor:
+        pending = {executor.submit(call, [*cell.arguments(), *ending]): cell for cell in cells}
+        try:
+            for future in as_completed(pending):
+                status, words = future.result()
+                failed += status != 0
+                print(words.strip() or f"{name(pending[future])}: ended with status {status}", flush=True)
+        except KeyboardInterrupt:
+            # on a terminal Ctrl-C reached the commands, too: each saves what it has, and is waited for
+            executor.shutdown(wait=True, cancel_futures=True)
+            raise
+    return failed
+
+
+def call(arguments):
+    """Run one command of the package in a process of its own, alone even under mpirun -> its status and last words."""
+    environment = {name: value for name, value in os.environ.items() if name not in parallel.LAUNCHED}
+    done = subprocess.run([sys.executable, "-m", "stn_scratch", *arguments], env=environment, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return done.returncode, done.stdout
+
+
+def executor_of(kind, jobs):
+    """What runs commands at once: "local", threads of this machine that wait for them, or "mpi", the ranks of a world.
+
+    Raises RuntimeError, one sentence, where mpi4py is missing.
+    """
+    if kind == "local":
+        return ThreadPoolExecutor(jobs)
+    try:
+        from mpi4py.futures import MPIPoolExecutor  # an optional extra
+    except (ImportError, RuntimeError) as error:
+        raise RuntimeError(f'--executor mpi needs the extra "mpi", mpi4py and an MPI library: {error}') from None
+    return MPIPoolExecutor()
+
+
+def name(cell):
+    return f"{cell.row}, {cell.schedule}, seed {cell.seed}"
+
+
+def line(record):
+    """One record as one line."""
+    cell = f"{record['row']}, {record['schedule']}, seed {record['seed']}"
+    return (f"{cell}: test error {record['test_error']:.2f} % after {record['config']['iterations']} steps, "
+            f"{record['minutes']:.1f} minutes")
