@@ -1,7 +1,8 @@
-"""Stochastic gradient descent with momentum and a step schedule, on one flat vector of parameters."""
+"""Stochastic gradient descent with momentum and a falling rate, on one flat vector of parameters."""
 
 from dataclasses import dataclass
 from itertools import groupby
+from math import cos, pi
 
 from stn_scratch import cuda
 from stn_scratch.backend import get_array_module
@@ -17,6 +18,9 @@ class SGD:
 
     lr, momentum   eta and mu
     decay, decay_every   the step schedule; decay_every=None keeps lr
+    cosine         if given, instead of the steps half a cosine, \(\eta_t = \frac12 \mathrm{lr} (1 + \cos(\pi t / T))\)
+                   over T = cosine steps, then 0 (Loshchilov and Hutter 2017, arXiv 1608.03983, without restarts)
+    warmup         so many first steps in which the rate rises to that, evenly
     localisation_factor  f for the parameters of localisation networks; 1 for all others
     clip_norm      if given, g is scaled down to this Euclidean norm where it is longer
 
@@ -27,6 +31,8 @@ class SGD:
     momentum: float = 0.9
     decay: float = 0.1
     decay_every: int | None = None
+    cosine: int | None = None
+    warmup: int = 0
     localisation_factor: float = 1.0
     clip_norm: float | None = None
     steps: int = 0
@@ -37,14 +43,19 @@ class SGD:
             check_number(name, getattr(self, name))
         if self.momentum >= 1:
             raise ValueError(f"momentum must be below 1, not {self.momentum!r}: old gradients would never fade")
-        if self.decay_every is not None:
-            check_whole("decay_every", self.decay_every)
+        for name in ("decay_every", "cosine"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
+        check_whole("warmup", self.warmup, least=0)
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, positive=True)
 
     def rate(self):
         """The learning rate eta_t of the next step."""
-        return self.lr * self.decay ** (self.steps // self.decay_every if self.decay_every else 0)
+        warm = min(1, (self.steps + 1) / self.warmup) if self.warmup else 1
+        if self.cosine:
+            return warm * self.lr * (1 + cos(pi * min(1, self.steps / self.cosine))) / 2
+        return warm * self.lr * self.decay ** (self.steps // self.decay_every if self.decay_every else 0)
 
     def step(self, params, grads):
         """Update `params` (Parameters, from a network's init) in place with `grads` (a dict of the same keys)."""

@@ -143,3 +143,15 @@ def test_as_many_gradients_of_another_shape(grads, packed):
     with pytest.raises(ValueError, match="^grads must be shaped like params"):
         SGD(lr=1.0).step(params, packed(grads))
     assert not params.flat.any()
+
+
+def test_cosine_and_warmup():
+    """Half a cosine to 0, and over the first steps a straight line to it; each rate by hand."""
+    sgd = SGD(lr=0.8, cosine=4, warmup=2)
+    rates = []
+    for sgd.steps in range(6):
+        rates.append(sgd.rate())
+    r = 2 ** 0.5 / 2
+    numpy.testing.assert_allclose(rates, [0.4, 0.4 * (1 + r), 0.4, 0.4 * (1 - r), 0, 0], rtol=0, atol=1e-15)
+    assert [SGD(lr=1.0, decay_every=2, warmup=4, steps=k).rate() for k in range(5)] == pytest.approx(
+        [0.25, 0.5, 0.075, 0.1, 0.01], rel=1e-12)

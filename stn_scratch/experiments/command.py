@@ -6,6 +6,7 @@ from pathlib import Path
 from stn_scratch.experiments import running
 from stn_scratch.experiments.records import RECORD, RECORDS, RUNS, Cell, collect
 from stn_scratch.experiments.rows import ROWS, SCHEDULES, chosen
+from stn_scratch.experiments.table import write_results
 from stn_scratch.training.loop import read_metrics
 
 
@@ -46,6 +47,12 @@ def experiments(**given):
         return _list(cells, options)
     if options.run or options.missing:
         return _run(cells, options)
+    found = collect(options.runs, options.records)
+    if not found:
+        raise ValueError(f"there is no record of an experiment, in {options.runs} or {options.records}")
+    if options.table:
+        write_results(found, options.results, options.records)
+        print(f"{options.results}: {len(found)} runs")
     return 0
 
 

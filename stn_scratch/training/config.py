@@ -35,7 +35,9 @@ class Config:
     lattice: str = "right"
     lr: float = 0.05
     momentum: float = 0.9
-    decay_every: int | None = None  # None: a third of the iterations, as in the paper
+    decay: str = "steps"  # of the rate: a tenth every decay_every steps, or "cosine": to 0 in decay_every steps
+    decay_every: int | None = None  # None: a third of the iterations, as in the paper; for the cosine all of them
+    warmup: int = 0  # first steps in which the rate rises
     localisation_factor: float = 0.2
     clip_norm: float | None = 5.0
     validation: float = 0.1  # the part of the training digits that is held out
@@ -53,6 +55,7 @@ class Config:
         check_choice("device", self.device, ("cpu", "gpu"))
         if self.downsample is None:
             self.downsample = TASKS[self.data].downsample
+        check_choice("decay", self.decay, ("steps", "cosine"))
         check_choice("kernel", self.kernel, SAMPLERS)
         check_choice("lattice", self.lattice, LATTICE_RULES)
         for name in ("iterations", "batch", "parameters", "downsample", "validate_every", "checkpoint_every",
@@ -65,15 +68,16 @@ class Config:
         if not (isinstance(self.validation, float) and 0 < self.validation < 1):
             raise ValueError(f"validation must be a part of the digits, between 0 and 1, not {self.validation!r}")
         if self.decay_every is None:
-            self.decay_every = max(1, self.iterations // 3)
+            self.decay_every = self.iterations if self.decay == "cosine" else max(1, self.iterations // 3)
         if not isinstance(self.data_dir, str | None):
             raise ValueError(f"data_dir must be a path, as text, not {self.data_dir!r}")
         self.optimiser()
 
     def optimiser(self):
         """The SGD that these values describe; raises ValueError if they describe none."""
-        return SGD(self.lr, self.momentum, decay_every=self.decay_every, clip_norm=self.clip_norm,
-                   localisation_factor=self.localisation_factor)
+        schedule = {"cosine" if self.decay == "cosine" else "decay_every": self.decay_every, "warmup": self.warmup}
+        return SGD(self.lr, self.momentum, clip_norm=self.clip_norm, localisation_factor=self.localisation_factor,
+                   **schedule)
 
 
 # App. A.4; decay_every, a third of the iterations, is then the paper's 50,000.
