@@ -41,6 +41,8 @@ def path(tmp_path):
       for value in (0, -1, 1.5, "8", True)),
     *((name, None, WHOLE)
       for name in ("iterations", "batch", "parameters", "validate_every", "checkpoint_every", "log_every")),
+    ("decay", "line", "must be one of 'steps', 'cosine', not 'line'"),
+    *(("warmup", value, "must be a whole number, 0 or more, not") for value in (-1, 1.5, "8", None)),
     ("seed", -1, "must be a whole number, 0 or more, not -1"),
     ("seed", 1.0, "must be a whole number, 0 or more, not 1.0"),
     ("seed", "1", "must be a whole number, 0 or more, not '1'"),
@@ -61,6 +63,8 @@ def test_bad_value(name, value, words):
 def test_defaults_of_a_third_of_the_iterations_and_of_the_machine():
     assert [Config(iterations=n).decay_every for n in (1, 2, 3, 3000)] == [1, 1, 1, 1000]
     assert Config(iterations=3000, decay_every=7).decay_every == 7
+    # a cosine falls over all of them
+    assert Config(iterations=3000, decay="cosine").decay_every == 3000
     # chosen where the run goes on, which may be another machine
     assert Config().threads is None and Config().shard is None and Config(threads=2).threads == 2
 
@@ -81,8 +85,8 @@ def test_recipes():
 
 @pytest.mark.parametrize("config", [
     Config(),
-    Config("cnn", "attention", "tc", "mnist", "somewhere", 7, 8, 9, "gpu", 10, 3, "bicubic", "central", 0.5, 0.0, 11,
-           0.25, 6.0, 0.5, 12, 13, 14, 15, 16)], ids=["defaults", "everything else"])
+    Config("cnn", "attention", "tc", "mnist", "somewhere", 7, 8, 9, "gpu", 10, 3, "bicubic", "central", 0.5, 0.0,
+           "cosine", 11, 2, 0.25, 6.0, 0.5, 12, 13, 14, 15, 16)], ids=["defaults", "everything else"])
 def test_file_round_trip(path, config):
     save_config(path, config, digits="some digits (3/2)", parameters=17)
     assert load_config(path) == config
