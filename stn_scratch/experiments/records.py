@@ -41,7 +41,7 @@ class Cell(NamedTuple):
     def config(self, **where):
         """Its Config; where: data_dir, device, threads of this machine."""
         own = {"seed": self.seed, "digits": "mnist"}  # never the embedded digits in MNIST's place
-        return Config(**SCHEDULES[self.schedule].options | ROWS[self.row].options | own | where)
+        return Config(**SCHEDULES[self.schedule].of(ROWS[self.row]) | own | where)
 
 
 def record_of(cell, run, *, error, images):
