@@ -1,6 +1,6 @@
 """`python -m benchmarks.on_gpu`: everything that needs a GPU, in one command that can be stopped and called again.
 
-In this order: the tests marked `gpu`, the GPU benchmark, and the long runs of `experiments.py` that are still missing.
+In this order: the tests marked `gpu`, the GPU benchmark, and the experiments that are still missing (`EXPERIMENTS`).
 It works in a folder that git ignores, and after each step leaves its results in the folder that the environment
 variable OUT names: tests.log, tests.json, results.json, results.png, and runs.tar with the run folders. Where the next
 call starts on a bare machine, put these files into the work folder, and it goes on from there.
@@ -19,11 +19,16 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from benchmarks import results
-from benchmarks.experiments import EXPERIMENTS
 from benchmarks.machine import source
+from stn_scratch.experiments import running
+from stn_scratch.experiments.records import Cell
+from stn_scratch.experiments.rows import ROWS
 from stn_scratch.training.loop import CHECKPOINT, read_metrics
 
 ROOT = Path(__file__).parents[1]
+# the distorted digits, seed by seed: whatever part of the list is done, it is a table
+EXPERIMENTS = [Cell(row.name, "better", seed) for seed in (0, 1, 2) for row in ROWS.values()
+               if row.table in ("distorted", "clutter")]
 TESTS, TESTS_LOG, RUNS, ARCHIVE = "tests.json", "tests.log", "runs", "runs.tar"
 PATIENCE = 20  # seconds that a step has, after Ctrl-C, to save what it has
 LEAST = 25  # seconds below which nothing more is begun
@@ -74,15 +79,18 @@ def finished(folder):
     return any("test_error" in record for record in read_metrics(folder))
 
 
-def train(experiment, options, seconds):
+def command(cell, options):
+    """Of a cell; it goes on from its checkpoint by itself."""
+    return [sys.executable, "-m", "stn_scratch", *cell.arguments(), "--device", options.device, "--runs",
+            str(options.work / RUNS)]
+
+
+def train(cell, options, seconds):
     """One run, from its checkpoint if it has one."""
-    folder = options.work / RUNS / experiment.name
+    folder = cell.folder(options.work / RUNS)
     if finished(folder):
         return "done before"
-    # a run that was stopped before its first checkpoint has a configuration only: it begins again
-    begun = "--resume" if (folder / CHECKPOINT).is_file() else "--overwrite"
-    status = call([sys.executable, "-m", "stn_scratch", "train", *experiment.options, "--device", options.device,
-                   "--out", str(folder), begun], seconds)
+    status = call(command(cell, options), seconds)
     if status == 0:
         return f"test error {read_metrics(folder)[-1]['test_error']:.2f} %"
     return "stopped, saved" if status in (None, 130) else "FAILED"
@@ -133,15 +141,14 @@ def main(arguments=None, experiments=EXPERIMENTS):
     take_over(options.work)
     out = Path(os.environ.get("OUT") or options.work)
     steps = {"tests": tests, "benchmark": benchmark} | {
-        experiment.name: lambda options, seconds, e=experiment: train(e, options, seconds)
-        for experiment in experiments}
+        running.name(cell): lambda options, seconds, cell=cell: train(cell, options, seconds) for cell in experiments}
     said = {}
-    for name, step in steps.items():
+    for title, step in steps.items():
         left = deadline - time.monotonic() - PATIENCE  # a step that is stopped may need so long to end
-        said[name] = step(options, left) if left > LEAST else "not begun"
+        said[title] = step(options, left) if left > LEAST else "not begun"
         hand_over(options.work, out, checkpoints=options.checkpoints)
     width = max(map(len, said))
-    print("\n".join(["", *(f"{name:<{width}}  {word}" for name, word in said.items()), f"results in {out}"]))
+    print("\n".join(["", *(f"{title:<{width}}  {word}" for title, word in said.items()), f"results in {out}"]))
     open_ends = [word for word in said.values() if word.startswith(("stopped", "time was up", "not begun"))]
     return 1 if any("FAILED" in word or word == "there are none" for word in said.values()) else 3 if open_ends else 0
 

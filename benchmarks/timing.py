@@ -5,7 +5,6 @@ import statistics
 import time
 from typing import NamedTuple
 
-SAMPLE = 0.2  # seconds: calls follow each other as the steps of a training run do, between two looks at the clock
 PAUSE = 0.002  # seconds before each sample: idle OpenMP threads spin for a while and would slow the next contender
 
 
@@ -16,9 +15,10 @@ class Budget(NamedTuple):
     least: int = 7
     most: int = 25
     seconds: float = 6
+    sample: float = 0.2  # seconds in which calls follow each other, as the steps of a training run do
 
 
-QUICK = Budget(warm=1, least=2, most=2, seconds=0)
+QUICK = Budget(warm=1, least=2, most=2, seconds=0, sample=0)
 
 
 class Case(NamedTuple):
@@ -68,7 +68,7 @@ def alternate(contenders, clock, budget):
     for name, call in contenders.items():
         for _ in range(budget.warm):
             call()
-        calls[name] = max(1, round(SAMPLE / clock(call, 1)))
+        calls[name] = max(1, round(budget.sample / clock(call, 1)))
     times = {name: [] for name in contenders}
     began, rounds = time.perf_counter(), 0
     while rounds < budget.least or rounds < budget.most and time.perf_counter() - began < budget.seconds:

@@ -69,7 +69,7 @@ def test_contenders_alternate_after_the_warm_up_and_the_median_counts():
         return next(seconds[order[-1]])
 
     calls = {"ours": lambda: "ours", "PyTorch": lambda: "PyTorch"}
-    measured = timing.alternate(calls, clock, timing.Budget(warm=12, least=3, most=3, seconds=0))
+    measured = timing.alternate(calls, clock, timing.Budget(warm=12, least=3, most=3, seconds=0, sample=0))
     assert order == ["ours", "PyTorch"] * 4
     assert measured["values"] == {"ours": 300, "PyTorch": 400} and measured["ratio"] == {"PyTorch": 0.75}
     assert measured["quartiles"]["ours"] == pytest.approx([250, 600])
@@ -78,7 +78,8 @@ def test_contenders_alternate_after_the_warm_up_and_the_median_counts():
 
 def test_what_is_fast_is_called_often_between_two_looks_at_the_clock():
     asked = []
-    timing.alternate({"ours": lambda: None}, lambda call, n: asked.append(n) or timing.SAMPLE / 40, timing.QUICK)
+    timing.alternate({"ours": lambda: None}, lambda call, n: asked.append(n) or 0.2 / 40,
+                     timing.QUICK._replace(sample=0.2))
     assert asked == [1, 40, 40]
 
 

@@ -89,7 +89,6 @@ def pretended_gpu(monkeypatch):
 
 def test_the_gpu_part_on_a_pretended_gpu(monkeypatch):
     options = types.SimpleNamespace(quick=True)
-    monkeypatch.setattr(timing, "SAMPLE", 0)
     cases = list(gpu.cases(pretended_gpu(monkeypatch), options))
     rows = [case.measure(timing.QUICK) for case in cases if "cnn" not in case.name]
     speeds = [r for r in rows if r["unit"] == "GB/s"]

@@ -1,21 +1,52 @@
 """The script for a GPU, tried out on the CPU with a short list: what it leaves, that it goes on, that it ends."""
 
 import pathlib
+import re
 import subprocess
+import sys
 import tarfile
 import time
 import types
+import typing
 from importlib.util import find_spec
 
 import pytest
 
-from benchmarks import experiments, on_gpu
-from stn_scratch.__main__ import main as stn_scratch
+from benchmarks import on_gpu
+from stn_scratch.__main__ import _parser
+from stn_scratch.experiments.records import Cell
+
+COMMAND = on_gpu.command
 
 TINY = ("--digits", "embedded", "--parameters", "24000", "--batch", "8", "--validate-every", "2", "--threads", "1",
         "--checkpoint-every", "2", "--iterations")
-FAKE = [experiments.Experiment("short", ("--model", "cnn", *TINY, "4")),
-        experiments.Experiment("endless", ("--model", "cnn", *TINY, "1000000"))]
+
+
+class Fake(typing.NamedTuple):
+    """In place of an experiment's cell: a short run on the embedded digits."""
+
+    row: str
+    iterations: str
+    schedule: str = "tiny"
+    seed: int = 0
+
+    def folder(self, runs):
+        return runs / self.row
+
+
+FAKE = [Fake("short", "4"), Fake("endless", "1000000")]
+
+
+@pytest.fixture(autouse=True)
+def fake_command(monkeypatch):
+    """An experiment goes on by itself; of `train` that must be said."""
+    def command(fake, options):
+        folder = fake.folder(options.work / "runs")
+        begun = "--resume" if (folder / "checkpoint.npz").is_file() else "--overwrite"
+        return [sys.executable, "-m", "stn_scratch", "train", "--model", "cnn", *TINY, fake.iterations, "--device",
+                options.device, "--out", str(folder), begun]
+
+    monkeypatch.setattr(on_gpu, "command", command)
 
 
 def on_gpu_call(tmp_path, seconds, monkeypatch, chosen=FAKE, work="work", mark="not gpu"):
@@ -28,7 +59,8 @@ def test_the_script_does_all_leaves_all_and_goes_on(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(on_gpu, "PATIENCE", 10)
     assert on_gpu_call(tmp_path, 300, monkeypatch, FAKE[:1]) == 0
     said = capsys.readouterr().out
-    assert "tests      passed\n" in said and "benchmark  complete\n" in said and "short      test error" in said
+    assert re.search(r"(?m)^tests +passed$", said) and re.search(r"(?m)^benchmark +complete$", said)
+    assert "short, tiny, seed 0  test error" in said
     out = tmp_path / "out"
     # without PyTorch there is no ratio, and so no figure
     figure = {"results.png"} if find_spec("torch") else set()
@@ -89,9 +121,12 @@ def test_how_the_tests_went(status, word, tmp_path, monkeypatch):
     assert on_gpu.tests(options, 60) == ("passed before" if status == 0 else word)
 
 
-def test_every_experiment_is_a_run_that_the_command_line_takes(tmp_path, monkeypatch, capsys):
-    names = [experiment.name for experiment in experiments.EXPERIMENTS]
-    assert len(set(names)) == len(names) == 32
-    monkeypatch.setattr("stn_scratch.__main__._train_one", lambda name, out, **given: (name, 0, 0.0, 0.0, out))
-    for experiment in experiments.EXPERIMENTS:
-        assert stn_scratch(["train", *experiment.options, "--out", str(tmp_path / experiment.name)]) == 0
+def test_every_experiment_is_a_command(tmp_path):
+    """The whole table for one seed comes before the next; what the command line would run is what is listed."""
+    assert len(set(on_gpu.EXPERIMENTS)) == len(on_gpu.EXPERIMENTS) == 3 * 36
+    assert [cell.seed for cell in on_gpu.EXPERIMENTS] == [0] * 36 + [1] * 36 + [2] * 36
+    options = types.SimpleNamespace(work=tmp_path, device="gpu")
+    for cell in on_gpu.EXPERIMENTS:
+        given = _parser().parse_args(COMMAND(cell, options)[3:])
+        assert [Cell(given.run[0], given.schedule, given.seed[0])] == [cell]
+        assert given.device == "gpu" and given.runs == tmp_path / "runs"

@@ -3,11 +3,17 @@
 import argparse
 from pathlib import Path
 
-from stn_scratch.experiments import running
-from stn_scratch.experiments.records import RECORD, RECORDS, RUNS, Cell, collect
+from stn_scratch.experiments import figures, running
+from stn_scratch.experiments.records import RECORD, RECORDS, RUNS, Cell, collect, read_record
 from stn_scratch.experiments.rows import ROWS, SCHEDULES, chosen
 from stn_scratch.experiments.table import write_results
-from stn_scratch.training.loop import read_metrics
+from stn_scratch.models import build_model
+from stn_scratch.training.checkpoint import load_checkpoint
+from stn_scratch.training.config import load_config
+from stn_scratch.training.loop import CHECKPOINT, CONFIG, read_metrics
+from stn_scratch.weights import FOLDER, save_weights
+
+FIGURES = Path("docs/results")
 
 
 def add_options(parser):
@@ -18,6 +24,7 @@ def add_options(parser):
     what("--missing", action="store_true", help="run all that have no result yet")
     what("--table", action="store_true", help="write RESULTS.md from the records of the runs")
     what("--figure", action="store_true", help="draw the errors, and digits that only the ST-CNN gets right")
+    what("--weights", metavar="NAME", help="put the network of this one among those that come with the package")
     add = parser.add_argument
     add("--schedule", choices=SCHEDULES, default="first", help="how long, see below (default first)")
     add("--seed", nargs="+", type=int, default=[0], help="one or several (default 0)")
@@ -47,12 +54,16 @@ def experiments(**given):
         return _list(cells, options)
     if options.run or options.missing:
         return _run(cells, options)
+    if options.weights:
+        return _ship(Cell(chosen([options.weights])[0].name, options.schedule, options.seed[0]), options)
     found = collect(options.runs, options.records)
     if not found:
         raise ValueError(f"there is no record of an experiment, in {options.runs} or {options.records}")
     if options.table:
         write_results(found, options.results, options.records)
         print(f"{options.results}: {len(found)} runs")
+    else:
+        print("pictures:", ", ".join(map(str, figures.draw(found, options, FIGURES))))
     return 0
 
 
@@ -65,6 +76,18 @@ def _run(cells, options):
     else:
         failed = running.run_at_once(cells, place, running.executor_of(options.executor, options.jobs))
     return 2 if failed else 0
+
+
+def _ship(cell, options):
+    """The parameters of a cell that has ended, into the package's folder of weights."""
+    folder = cell.folder(options.runs)
+    config = load_config(folder / CONFIG)
+    network, params = build_model(**config.network())
+    load_checkpoint(folder / CHECKPOINT, params)
+    path = FOLDER / f"{cell.row.replace('/', '-')}.npz"
+    save_weights(path, config, params, read_record(folder / RECORD))
+    print(f"{path}: {path.stat().st_size:,} bytes")
+    return 0
 
 
 def _finished(cell, options):

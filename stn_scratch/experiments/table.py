@@ -29,7 +29,7 @@ def write_results(found, path, records):
     for table, (title, text) in TABLES.items():
         groups = {key: group for key, group in _groups(found).items() if ROWS[key[0]].table == table}
         if groups:
-            sections += [f"## {title}\n\n{text.strip()}\n", _overview(groups), _details(groups)]
+            sections += [f"## {title}\n\n{text.strip()}\n", _overview(longest(found, table)), _details(groups)]
     with replacing(path) as file:
         file.write("\n".join(sections).encode())
 
@@ -43,24 +43,31 @@ def _groups(found):
     return groups
 
 
-def _overview(groups):
-    """Networks down, data across; of each cell the longest schedule, and in brackets the paper's figure."""
+def longest(found, table):
+    """{row: (schedule, records)}: of each row of a table what was trained by its longest schedule."""
     order = list(SCHEDULES)
-    best = {}
-    for (row, schedule), records in groups.items():
-        if row not in best or order.index(schedule) > order.index(best[row][0]):
-            best[row] = schedule, records
-    columns = list(dict.fromkeys(ROWS[row].options["data"] for row in best))
-    labels = list(dict.fromkeys(ROWS[row].label for row in best))
+    groups = {key: records for key, records in _groups(found).items() if ROWS[key[0]].table == table}
+    return {row: (schedule, groups[row, schedule])
+            for row, schedule in sorted(groups, key=lambda key: order.index(key[1]))}
+
+
+def _overview(best):
+    """Networks down, data across; of each row the longest schedule, and in brackets the paper's figure."""
+    columns = _in_order(best, lambda row: row.options["data"])
     lines = [f"| error, % (the paper's) | {' | '.join(name.upper() for name in columns)} |",
              "|---" * (len(columns) + 1) + "|"]
-    for label in labels:
+    for label in _in_order(best, lambda row: row.label):
         cells = []
         for data in columns:
             row = next((row for row in best if (ROWS[row].label, ROWS[row].options["data"]) == (label, data)), None)
             cells.append(f"{mean(best[row][1]):.2f}{_beside(ROWS[row])}" if row else "")
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _in_order(names, key):
+    """What `key` says of some rows, each once, in the order of all rows."""
+    return list(dict.fromkeys(key(row) for name, row in ROWS.items() if name in names))
 
 
 def _beside(row):

@@ -73,6 +73,13 @@ class Config:
             raise ValueError(f"data_dir must be a path, as text, not {self.data_dir!r}")
         self.optimiser()
 
+    def network(self):
+        """What `build_model` is given for the network that these values describe."""
+        task = TASKS[self.data]
+        return {"name": self.model, "in_shape": task.in_shape, "classes": task.classes * task.heads, "seed": self.seed,
+                "transform": self.transform, "parameters": self.parameters, "downsample": self.downsample,
+                "kernel": self.kernel, "lattice": self.lattice}
+
     def optimiser(self):
         """The SGD that these values describe; raises ValueError if they describe none."""
         schedule = {"cosine" if self.decay == "cosine" else "decay_every": self.decay_every, "warmup": self.warmup}

@@ -45,9 +45,7 @@ def prepare(config, folder):
     ranks, task = parallel.ranks(), TASKS[config.data]
     # of several processes only one downloads, and each has its own GPU
     digits = ranks.one_first(lambda: task.load(config.data_dir, source=config.digits))
-    network, params = build_model(config.model, in_shape=task.in_shape, classes=task.classes * task.heads,
-                                  transform=config.transform, seed=config.seed, parameters=config.parameters,
-                                  downsample=config.downsample, kernel=config.kernel, lattice=config.lattice)
+    network, params = build_model(**config.network())
     if config.device == "gpu":
         use_gpu(ranks.local)
         params = unpack(to_device(params.flat), params)

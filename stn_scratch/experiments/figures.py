@@ -1,0 +1,121 @@
+"""The pictures of RESULTS.md: the errors beside the paper's, and digits that only the ST-CNN gets right."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from stn_scratch.backend import to_host
+from stn_scratch.experiments.records import Cell
+from stn_scratch.experiments.rows import ROWS, SCHEDULES
+from stn_scratch.experiments.table import longest, mean
+from stn_scratch.training import batches, loop
+from stn_scratch.training.checkpoint import load_checkpoint
+from stn_scratch.training.config import load_config, resume_config
+from stn_scratch.training.figures import draw_grid, in_pixels
+from stn_scratch.training.step import by_head
+from stn_scratch.transformer import looks
+
+DATA = ("r", "rts", "p", "e")
+PLAIN, WITH = "#9a9a9a", "#2166ac"  # bars of networks without and with a transformer
+SHOWN = 7  # digits of a row
+CLOSEST = {"r": "affine", "rts": "affine", "p": "projective", "e": "tps"}  # the transformation that undoes each
+
+
+def draw_errors(found):
+    """A panel for each distortion, a bar for each network, and the paper's figure as a line across it."""
+    groups = longest(found, "distorted")
+    labels = list(dict.fromkeys(row.label for row in ROWS.values() if row.table == "distorted"))
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    for ax, data in zip(figure.subplots(1, len(DATA), sharey=True), DATA, strict=True):
+        rows = {ROWS[name].label: (ROWS[name], records) for name, (_, records) in groups.items()
+                if ROWS[name].options["data"] == data}
+        for k, label in enumerate(labels):
+            if label in rows:
+                row, records = rows[label]
+                errors = [record["test_error"] for record in records]
+                ax.barh(k, mean(records), color=WITH if label.startswith("st") else PLAIN, height=0.7)
+                ax.plot([min(errors), max(errors)], [k, k], color="black", linewidth=1)
+                ax.plot([row.paper] * 2, [k - 0.42, k + 0.42], color="#d95f02", linewidth=2.5)
+        ax.set(title=data.upper(), xlabel="test error, %", xlim=(0, None))
+        ax.set_yticks(range(len(labels)), labels)
+        ax.spines[["top", "right"]].set_visible(False)
+    ax.invert_yaxis()
+    figure.legend(handles=[Patch(color=PLAIN, label="without a transformer"), Patch(color=WITH, label="with one"),
+                           Line2D([], [], color="#d95f02", linewidth=2.5, label="the paper"),
+                           Line2D([], [], color="black", linewidth=1, label="from seed to seed")],
+                  loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+class Rescued:
+    """Test digits of one distortion that the CNN misses and the ST-CNN gets right."""
+
+    def __init__(self, data, cnn, st_cnn):
+        self.data, self.x, self.labels, self.said, self.looks = data, [], [], [], []
+        parts = zip(*(batches.fixed_batches(run.splits[batches.TEST], data, seed=run.config.seed, purpose=batches.TEST)
+                      for run in (cnn, st_cnn)), strict=True)
+        for (x, labels), _ in parts:
+            said = by_head(cnn.network.forward(cnn.params, x)[0], labels).argmax(axis=1)
+            logits, (look,) = looks(st_cnn.network, st_cnn.params, x)
+            for k in np.flatnonzero(to_host((said != labels) & (logits.argmax(axis=1) == labels))):
+                self.x.append(to_host(x[k]))
+                self.labels.append(int(labels[k]))
+                self.said.append(int(said[k]))
+                self.looks.append(look._replace(U=look.U[k:k + 1], grid=look.grid[k:k + 1], V=look.V[k:k + 1]))
+            if len(self.x) >= SHOWN:
+                break
+
+
+def rescued(runs, schedule, seed, data_dir):
+    """A Rescued for each distortion whose CNN and ST-CNN have both been trained here."""
+    found = []
+    for data, transform in CLOSEST.items():
+        cells = [Cell(f"{data}/{name}", schedule, seed) for name in ("cnn", f"st-cnn-{transform}")]
+        if all((cell.folder(runs) / loop.CHECKPOINT).is_file() for cell in cells):
+            found.append(Rescued(data, *(_trained(cell.folder(runs), data_dir) for cell in cells)))
+    return found
+
+
+def _trained(folder, data_dir):
+    config = resume_config(load_config(folder / loop.CONFIG), {"device": "cpu", "data_dir": data_dir})
+    run, _ = loop.prepare(config, folder)
+    load_checkpoint(folder / loop.CHECKPOINT, run.params)
+    return run
+
+
+def draw_rescued(found):
+    """For each distortion two rows: the digits with the grid over them, and what the transformer makes of them."""
+    figure = Figure(figsize=(1.25 * SHOWN + 0.6, 2.75 * len(found) + 0.4), layout="constrained")
+    axes = figure.subplots(2 * len(found), SHOWN, squeeze=False)
+    for (above, below), group in zip(zip(axes[::2], axes[1::2], strict=True), found, strict=True):
+        above[0].set_ylabel(f"{group.data.upper()}\nwhere it looks", fontsize=9)
+        below[0].set_ylabel("what it sees", fontsize=9)
+        for ax in (*above, *below):
+            ax.set(xticks=[], yticks=[])
+            ax.set_visible(False)
+        for k in range(min(SHOWN, len(group.x))):
+            look = group.looks[k]
+            above[k].set_visible(True)
+            below[k].set_visible(True)
+            above[k].imshow(group.x[k].mean(axis=-1), cmap="gray", vmin=0, vmax=1)
+            above[k].set_title(f"{group.labels[k]}, CNN said {group.said[k]}", fontsize=8.5)
+            H, W = group.x[k].shape[:2]
+            draw_grid(above[k], in_pixels(look.grid, look)[0])
+            above[k].set(xlim=(-0.2 * W, 1.2 * W - 1), ylim=(1.2 * H - 1, -0.2 * H), facecolor="#505050")
+            below[k].imshow(to_host(look.V)[0].mean(axis=-1), cmap="gray", vmin=0, vmax=1)
+    figure.supxlabel("The first test digits that the CNN misses and the ST-CNN gets right; orange: its sampling grid, "
+                     "with a square where output pixel (0, 0) is read", fontsize=9)
+    return figure
+
+
+def draw(found, options, folder):
+    """Write both pictures, the second where checkpoints are at hand; gives their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {"errors.png": draw_errors(found)}
+    best = max((cell.schedule for cell in found), key=list(SCHEDULES).index)
+    if groups := rescued(options.runs, best, options.seed[0], options.data_dir):
+        figures["digits.png"] = draw_rescued(groups)
+    for name, figure in figures.items():
+        figure.savefig(folder / name, dpi=110)
+    return [folder / name for name in figures]
