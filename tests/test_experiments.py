@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -161,6 +162,23 @@ def test_commands_are_run_at_once_and_failures_counted(place, capsys, monkeypatc
                          str(place.runs), "--device", "cpu", "--threads", "1", "--quiet"]
 
 
+def test_ctrl_c_of_one_command_ends_all(place, capsys, monkeypatch):
+    """It reached them all: none that has not begun is begun."""
+    called = []
+
+    def call(arguments):
+        called.append(arguments[2])
+        if len(called) > 2:
+            time.sleep(0.1)
+        return (130, "stopped after step 3 of 6\n") if len(called) == 2 else (0, "fine\n")
+
+    monkeypatch.setattr(running, "call", call)
+    cells = [Cell("r/fcn", "first", seed) for seed in range(50)]
+    with pytest.raises(KeyboardInterrupt):
+        running.run_at_once(cells, place, ThreadPoolExecutor(1))
+    assert len(called) < 50 and capsys.readouterr().out == "fine\n"
+
+
 def test_a_command_runs_alone_under_mpirun(monkeypatch):
     """The launcher's variables would make it one of several processes that train one network together."""
     for name in parallel.LAUNCHED:
@@ -199,6 +217,7 @@ def test_run_list_and_missing(small, tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         at_step(patch, 3, ctrl_c)
         assert main(options(tmp_path, "--run", "r/cnn", "--seed", "1", "--threads", "1", "--quiet")) == 130
+    assert capsys.readouterr().err.endswith("Go on with the same command.\n")
     assert main(options(tmp_path, "--list", "--seed", "1")) == 0
     assert capsys.readouterr().out.splitlines() == ["r/cnn    seed 1  step 3 of 6", "rts/cnn  seed 1  not begun"]
 

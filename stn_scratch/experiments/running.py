@@ -17,6 +17,7 @@ from stn_scratch.training import loop, parallel
 from stn_scratch.training.config import load_config, resume_config
 
 LOCK = "lock"
+STOPPED = 130  # the status of a command that Ctrl-C ended
 
 
 class Place(NamedTuple):
@@ -86,7 +87,10 @@ def run_in_turn(cells, place, *, progress):
 
 
 def run_at_once(cells, place, executor):
-    """The cells as commands of their own, by an executor of concurrent.futures. Gives the number that failed."""
+    """The cells as commands of their own, by an executor of concurrent.futures. Gives the number that failed.
+
+    One that Ctrl-C ended ends all, by KeyboardInterrupt.
+    """
     ending = [*place.options(), "--quiet"]
     failed = 0
     with executor:
@@ -94,10 +98,12 @@ def run_at_once(cells, place, executor):
         try:
             for future in as_completed(pending):
                 status, words = future.result()
+                if status == STOPPED:
+                    raise KeyboardInterrupt
                 failed += status != 0
                 print(words.strip() or f"{name(pending[future])}: ended with status {status}", flush=True)
         except KeyboardInterrupt:
-            # on a terminal Ctrl-C reached the commands, too: each saves what it has, and is waited for
+            # Ctrl-C reached the commands, too, as it does on a terminal: each saves what it has, and is waited for
             executor.shutdown(wait=True, cancel_futures=True)
             raise
     return failed

@@ -30,7 +30,8 @@ def load_weights(name):
     check_choice("name", name, names())
     path = FOLDER / f"{name}.npz"
     try:
-        with np.load(path, allow_pickle=False) as members:
+        # opened here: np.load, given a path, leaves a file that is cut short open
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as members:
             flat, facts = members["params"], json.loads(str(members["facts"]))
         network, params = build_model(**facts["network"])
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):

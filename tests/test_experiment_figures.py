@@ -1,0 +1,62 @@
+"""The pictures of RESULTS.md show the errors of the records, and only digits that the ST-CNN alone gets right."""
+
+import numpy as np
+import pytest
+from small_runs import few_digits
+from test_experiments import TINY, record
+
+from stn_scratch.data import tasks
+from stn_scratch.experiments import figures, rows, running
+from stn_scratch.experiments.records import Cell
+from stn_scratch.training import batches, loop
+from stn_scratch.training.checkpoint import load_checkpoint
+
+
+def test_errors():
+    found = {Cell(r["row"], r["schedule"], r["seed"]): r for r in (
+        record("rts/cnn", 0, 1.0), record("rts/cnn", 1, 3.0), record("rts/st-cnn-tps", 0, 0.25),
+        record("rts/st-cnn-tps", 0, 0.125, "better"), record("e/fcn", 0, 5.0), record("tc/fcn", 0, 9.0))}
+    panels = {ax.get_title(): ax for ax in figures.draw_errors(found).axes}
+    assert list(panels) == ["R", "RTS", "P", "E"]
+    widths = {title: [bar.get_width() for bar in ax.patches] for title, ax in panels.items()}
+    # the mean over seeds; the longest schedule; each in its panel
+    assert widths == {"R": [], "RTS": [2.0, 0.125], "P": [], "E": [5.0]}
+    names = [text.get_text() for text in panels["R"].get_yticklabels()]
+    heights = [bar.get_y() + bar.get_height() / 2 for bar in panels["RTS"].patches]
+    assert [names[round(y)] for y in heights] == ["cnn", "st-cnn tps"]
+    paper = [line.get_xdata()[0] for line in panels["RTS"].lines if line.get_linewidth() == 2.5]
+    assert paper == [0.8, 0.5]
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """A CNN and an ST-CNN, hardly trained: there is much that one gets right and the other not."""
+    few = few_digits()
+    monkeypatch.setattr(tasks, "load_digits", lambda *_, **__: few)
+    monkeypatch.setitem(rows.SCHEDULES, "first", TINY)
+    for name in ("rts/cnn", "rts/st-cnn-affine"):
+        running.run_cell(Cell(name, "first", 0), running.Place(tmp_path, threads=1), progress=False)
+    return tmp_path
+
+
+def test_rescued_digits(trained):
+    (group,) = figures.rescued(trained, "first", 0, None)
+    runs = {}
+    for name in ("cnn", "st-cnn-affine"):
+        cell = Cell(f"rts/{name}", "first", 0)
+        runs[name], _ = loop.prepare(cell.config(threads=1), trained)
+        load_checkpoint(cell.folder(trained) / loop.CHECKPOINT, runs[name].params)
+    run = runs["cnn"]
+    x, labels = batches.fixed_set(run.splits[batches.TEST], "rts", seed=0, purpose=batches.TEST)
+    said = {name: run.network.forward(run.params, x)[0].argmax(axis=1) for name, run in runs.items()}
+    expected = np.flatnonzero((said["cnn"] != labels) & (said["st-cnn-affine"] == labels))
+    assert len(expected) > 0 and group.data == "rts"
+    np.testing.assert_array_equal(group.x, x[expected])
+    assert group.labels == labels[expected].tolist() and group.said == said["cnn"][expected].tolist()
+    shown = [ax.get_title() for ax in figures.draw_rescued([group]).axes if ax.get_title()]
+    wanted = [f"{labels[k]}, CNN said {said['cnn'][k]}" for k in expected[:figures.SHOWN]]
+    assert shown == wanted
+
+
+def test_without_checkpoints_there_are_no_digits(tmp_path):
+    assert figures.rescued(tmp_path, "first", 0, None) == []
