@@ -9,9 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+import habits
 import numpy as np
-
-TOLERANCE = 1e-9  # of the largest entry, where that is above 1; the cases are float64
+from compare import TOLERANCE, agree, as_tuple, copies, difference
 
 
 class Mistake(NamedTuple):
@@ -51,85 +51,75 @@ def check(name, function):
 def _problem(exercise, function):
     """A sentence about what is wrong; None if nothing is."""
     for case in exercise.cases():
-        expected = _as_tuple(exercise.solution(*_copies(case)))
+        expected = as_tuple(exercise.solution(*copies(case)))
         try:
-            given = function(*_copies(case))
-            shapes = [np.shape(g) for g in _as_tuple(given)]
+            given = function(*copies(case))
+            if given is None or given is Ellipsis:
+                return "gives nothing yet: does your function end with `return`?"
+            given = as_tuple(given, len(expected))
+            shapes = [np.asarray(g, dtype=float).shape for g in given]
         except NotImplementedError:
             return "is still to be written."
         except Exception as error:  # whatever a learner's function may raise
-            return f"stops with {type(error).__name__}: {error}\n     for arguments of {_shapes(case)}"
-        if given is None or given is Ellipsis:
-            return "gives nothing yet: does your function end with `return`?"
-        given = _as_tuple(given)
+            where, meaning = habits.of_error(error, function)
+            return (f"stops with {type(error).__name__}: {str(error).strip()}\n     {where}for arguments of "
+                    f"{_shapes(case)}{_say(meaning)}")
         if len(given) != len(expected):
-            return f"gives {len(given)} results; it should give {len(expected)}: {', '.join(exercise.results)}."
+            results = "1 result" if len(given) == 1 else f"{len(given)} results"
+            return f"gives {results}; it should give {len(expected)}: {', '.join(exercise.results)}."
         for result, shape, e in zip(exercise.results, shapes, expected, strict=True):
             if shape != np.shape(e):
                 return (f"{result} has the shape {shape}; it should be {np.shape(e)}, for arguments of "
                         f"{_shapes(case)}.{_hint(exercise, function)}")
-    if _largest(exercise, function) > TOLERANCE:
-        return f"not yet. {_differences(exercise, function)}{_hint(exercise, function)}"
+    if max(_largest(exercise, function).values()) > TOLERANCE:
+        more = _hint(exercise, function) or _first_wrong(exercise, function)
+        return f"not yet. {_differences(exercise, function)}{more}"
     return None
 
 
 def _hint(exercise, function):
-    """The hint of the mistake that does what the function does, in every case."""
+    """The hint of the mistake that does what the function does, in every case; or one that fits any exercise."""
     for mistake in exercise.mistakes:
-        if _agree(exercise, function, mistake.function):
-            return f"\n     Hint: {mistake.hint}"
-    return ""
+        if agree(function, mistake.function, exercise.cases(), len(exercise.results)):
+            return _say(mistake.hint)
+    return _say(habits.hint(exercise, function))
 
 
-def _agree(exercise, function, other):
+def _say(hint):
+    return f"\n     Hint: {hint}" if hint else ""
+
+
+def _results(exercise, function):
+    """(name, given, expected) of each result, case by case."""
     for case in exercise.cases():
-        try:
-            ours = _as_tuple(function(*_copies(case)))
-        except Exception:  # in a later case than the one that was reported
-            return False
-        theirs = _as_tuple(other(*_copies(case)))
-        if len(ours) != len(theirs) or any(np.shape(a) != np.shape(b) for a, b in zip(ours, theirs, strict=True)):
-            return False
-        if max(_difference(a, b) for a, b in zip(ours, theirs, strict=True)) > TOLERANCE:
-            return False
-    return True
-
-
-def _difference(a, b):
-    """The largest difference; as a part of b's largest entry, where that is above 1. NaN is equal to NaN only."""
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if a.size == 0:
-        return 0.0
-    apart = np.where(np.isnan(a) & np.isnan(b), 0, np.abs(a - b))
-    return float(np.nan_to_num(apart, nan=np.inf).max() / np.nanmax(np.abs(b), initial=1))
-
-
-def _per_result(exercise, function):
-    largest = dict.fromkeys(exercise.results, 0.0)
-    for case in exercise.cases():
-        results = zip(exercise.results, _as_tuple(function(*_copies(case))),
-                      _as_tuple(exercise.solution(*_copies(case))), strict=True)
-        for name, given, expected in results:
-            largest[name] = max(largest[name], _difference(given, expected))
-    return largest
+        yield from zip(exercise.results, as_tuple(function(*copies(case)), len(exercise.results)),
+                       as_tuple(exercise.solution(*copies(case))), strict=True)
 
 
 def _largest(exercise, function):
-    return max(_per_result(exercise, function).values())
+    """The largest difference of each result."""
+    largest = dict.fromkeys(exercise.results, 0.0)
+    for name, given, expected in _results(exercise, function):
+        largest[name] = max(largest[name], difference(given, expected))
+    return largest
 
 
 def _differences(exercise, function):
-    parts = [f"{name} {value:.1e}" for name, value in _per_result(exercise, function).items()]
+    parts = [f"{name} {value:.1e}" for name, value in _largest(exercise, function).items()]
     return f"Largest difference: {', '.join(parts)}."
 
 
-def _as_tuple(results):
-    return results if isinstance(results, tuple) else (results,)
-
-
-def _copies(case):
-    """A function that writes into its arguments must not spoil the next one's."""
-    return [a.copy() if isinstance(a, np.ndarray) else a for a in case]
+def _first_wrong(exercise, function):
+    """Where nothing is known about a mistake: how much is right, and one entry that is not."""
+    for name, given, expected in _results(exercise, function):
+        given, expected = np.asarray(given, dtype=float), np.asarray(expected, dtype=float)
+        wrong = ~(np.abs(given - expected) <= TOLERANCE * max(1, np.abs(expected).max()))
+        if wrong.any():
+            at = tuple(int(k) for k in np.argwhere(wrong)[0])
+            where = f"{name}[{', '.join(map(str, at))}]" if at else name
+            share = f"{name}: {(~wrong).sum()} of {wrong.size} entries are right; " if at else ""
+            return f"\n     {share}{where} is {given[at] + 0:.5g}, and should be {expected[at] + 0:.5g}."
+    return ""
 
 
 def _shapes(case):

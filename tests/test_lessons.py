@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from latex2mathml.converter import convert
 from nbclient import NotebookClient
 
 LESSONS = Path(__file__).parents[1] / "lessons"
@@ -77,21 +78,125 @@ def write_nothing():
     raise NotImplementedError
 
 
+def divide(size):
+    return 1 / 0
+
+
 @pytest.mark.parametrize("function, said", [
     (lambda size: write_nothing(), "04.1 is still to be written."),
     (lambda size: None, "04.1 gives nothing yet: does your function end with `return`?"),
     (lambda size: ..., "04.1 gives nothing yet: does your function end with `return`?"),
-    (lambda size: 1 / 0, "04.1 stops with ZeroDivisionError: division by zero\n     for arguments of (3, 5)"),
+    (divide, "04.1 stops with ZeroDivisionError: division by zero\n     in the line `return 1 / 0`, for arguments of "
+             "(3, 5)\n04.1 goes on"),
     (lambda size: (np.ones((3, 15)), 1), "04.1 gives 2 results; it should give 1: G."),
     (lambda size: np.ones((15, 3)), "04.1 G has the shape (15, 3); it should be (3, 15), for arguments of (3, 5)."),
     (lambda size: [np.ones(3), np.ones(4)], "04.1 stops with ValueError: "),
+    (lambda size: "G", "04.1 stops with ValueError: could not convert string to float: 'G'\n     for arguments of "),
+    (lambda size: [None], "04.1 G has the shape (1,); it should be (3, 15)"),
     (lambda size: np.ones((15, 3)) if size == (3, 5) else 1 / 0, "04.1 G has the shape (15, 3); it should be (3, 15)"),
     (lambda size: np.full((3, size[0] * size[1]), np.nan), "04.1 not yet. Largest difference: G "),
-], ids=["stub", "None", "Ellipsis", "raises", "too many", "shape", "ragged", "later", "NaN"])
+], ids=["stub", "None", "Ellipsis", "raises", "too many", "shape", "ragged", "text", "hollow", "later",
+        "NaN"])
 def test_what_a_check_says(function, said, capsys):
     solution = checks().exercises()["04.1"].solution
     assert checks().check("04.1", function) is solution
     assert capsys.readouterr().out.startswith(said)
+
+
+def test_what_a_check_says_where_no_hint_fits(capsys):
+    def only_the_ones(size):
+        G = checks().exercises()["04.1"].solution(size)
+        G[:2] = [[7], [8]]
+        return G
+
+    checks().check("04.1", only_the_ones)
+    assert "\n     G: 15 of 45 entries are right; G[0, 0] is 7, and should be -1.\n" in capsys.readouterr().out
+
+
+def test_a_list_of_results_is_as_good_as_a_tuple(capsys):
+    solution = checks().exercises()["09.2"].solution
+    checks().check("09.2", lambda D: list(solution(D)))
+    assert capsys.readouterr().out.startswith("09.2 right.")
+
+
+# Mistakes of habit, on an exercise that has no mistakes of its own.
+
+def products(a, b, c):
+    """Two results of three arguments, of which a and c have one shape."""
+    return a @ b, a - 2 * c
+
+
+def writes(a, b, c):
+    a[0] = 0
+    return products(a, b, c)
+
+
+def arguments():
+    rng = np.random.default_rng(0)
+    return [tuple(rng.normal(size=shape) for shape in ((3, 4), (4, 2), (3, 4))) for _ in range(2)]
+
+
+@pytest.mark.parametrize("function, hint", [
+    (lambda a, b, c: products(a, b, c)[::-1], "the results are right, but in another order: it should be p, d."),
+    (lambda a, b, c: ((a @ b).T, a - 2 * c), "p is right, but its axes stand in another order."),
+    (lambda a, b, c: ((a @ b).ravel(), a - 2 * c), "the numbers of p are right and in the right order; only the "),
+    (lambda a, b, c: (a @ b / 0, a - 2 * c), "p holds NaN or infinity"),
+    (lambda a, b, c: (a @ b, 2 * c - a), "d has the wrong sign"),
+    (lambda a, b, c: (a @ b / 3, a - 2 * c), "p is 0.3333 times what it should be, everywhere."),
+    (lambda a, b, c: (a @ b * a[0, 0], a - 2 * c), "p is a multiple of what it should be: 0.1257, "),
+    (lambda a, b, c: (a @ b, a - 2 * c + 1), "d is off by 1 everywhere."),
+    (lambda a, b, c: products(c, b, a), "you took a for c, and c for a."),
+    (lambda a, b, c: (a @ b, a - 2), "c has no effect on your d. What is it for?"),
+    (writes, "your function changes the entries of its argument a: "),
+    (lambda a, b, c: ((a @ b)[::-1], a - 2 * c), "p holds the right numbers, but not in their places: "),
+    (lambda *case: ((case[0] @ case[1]), case[0]), "argument 3 has no effect on your d. What is it for?"),
+    (lambda a, b, c: (a @ b, a - 2 * c * c), ""),
+    (products, ""),
+], ids=["order", "axes", "shape", "NaN", "sign", "factor", "factors", "offset", "exchanged", "unused", "written",
+        "places", "no names", "other", "right"])
+@np.errstate(divide="ignore")
+def test_a_mistake_of_habit_is_named(function, hint):
+    import habits  # found through in_lessons only
+
+    said = habits.hint(checks().Exercise(products, arguments, ("p", "d")), function)
+    assert said.startswith(hint) if hint else said == ""
+
+
+def test_of_whole_numbers_only_the_order_is_tried():
+    import habits  # found through in_lessons only
+
+    exercise = checks().Exercise(lambda index, a: a[index], lambda: [(np.array([2, 0, 1]), np.arange(1.0, 4))], ("v",))
+    said = habits.hint(exercise, lambda index, a: a)
+    assert said == "the order of the entries of index makes no difference to your v. Should it not?"
+
+
+@pytest.mark.parametrize("function, hint", [
+    (lambda a, b, c: a if a > 0 else c, "`if`, `and`, `not`"),
+    (lambda a, b, c: max(a, c), "`if`, `and`, `not`"),
+    (lambda a, b, c: int(a), "`int`, `float`"),
+    (lambda a, b, c: np.max(a, c), "one whole number"),
+    (lambda a, b, c: a[np.floor(b)], "np.floor and np.round"),
+    (lambda a, b, c: a[0.0], "an index has type int"),
+    (lambda a, b, c: a[3], "an index lies outside"),
+    (lambda a, b, c: np.array([a, b]), "the parts have different shapes"),
+    (lambda a, b, c: a + b, "two shapes do not fit"),
+    (lambda a, b, c: np.zeros(3).__setitem__(slice(2), a[0]), "what is written"),
+    (lambda a, b, c: a @ c, "in a matrix product"),
+    (lambda a, b, c: a @ 2.0, "`@` is for matrices"),
+    (lambda a, b, c: a.reshape(5), "a reshape keeps"),
+    (lambda a, b, c: dict([a]), ""),
+    (lambda a, b, c: (lambda x, y: x)(*a), ""),
+    (lambda a, b, c: [x for x, y in a], "there are more names"),
+    (lambda a, b, c: a[3:].max(), "this slice is empty"),
+    (lambda a, b, c: np.broadcast_to(a, (2, 3, 4)).__setitem__(0, 1), "this array may not be written to"),
+])
+def test_what_python_says_is_told_in_plain_words(function, hint):
+    import habits  # found through in_lessons only
+
+    with pytest.raises((TypeError, ValueError, IndexError)) as raised:
+        function(*arguments()[0])
+    where, meaning = habits.of_error(raised.value, function)
+    assert where.startswith("in the line `") and (meaning.startswith(hint) if hint else meaning == "")
 
 
 # Notebooks.
@@ -126,3 +231,66 @@ def test_every_exercise_stands_in_its_notebook_once():
              for name in re.findall(r'= check\("(\d\d\.\d)", ', cell.source)]
     assert sorted(name for _, name in asked) == sorted(names_of_exercises())
     assert all(name.startswith(number) for number, name in asked)
+
+
+# Mathematics. A code host reads a notebook's Markdown first, then its mathematics: no formula may look like Markdown.
+
+FORMULA = re.compile(r"\$\$(?P<display>.+?)\$\$|(?<!\$)\$(?P<inline>[^$]+)\$(?!\$)", flags=re.DOTALL)
+REFUSED = {
+    "a backslash before a sign: Markdown removes it (write \\cr, \\lVert; leave thin spaces out)": r"\\[^a-zA-Z]",
+    "an underscore that may begin an emphasis (write it behind a letter)": r"(?:^|[^a-zA-Z0-9])_",
+    "an asterisk": r"\*",
+    "an opening HTML tag": r"<\S",
+    "a link": r"\]\(",
+    "a command that not every host has": r"\\(?:operatorname|bm|boldsymbol|tag|label|require|newcommand|def|href)\b",
+    "an environment that not every host has": r"\\begin\{(?!pmatrix|cases)",
+}
+
+
+def formulas(text):
+    """(formula, what stands before it, what stands after it, whether it stands in a line of text)."""
+    text = re.sub(r"```.*?```|`[^`]*`", "`", text, flags=re.DOTALL)
+    for found in FORMULA.finditer(text):
+        yield (found["display"] or found["inline"], text[:found.start()][-1:], text[found.end():][:1],
+               found["inline"] is not None)
+
+
+def faults(text):
+    """What is wrong with the mathematics of a Markdown text; nothing, for a good one."""
+    rest = FORMULA.sub("", re.sub(r"```.*?```|`[^`]*`", "`", text, flags=re.DOTALL))
+    found = ["a dollar sign without its other"] if "$" in rest else []
+    found += ["brackets that some hosts do not take for mathematics"] if re.search(r"\\[(\[]", rest) else []
+    for formula, before, after, inline in formulas(text):
+        found += [what for what, pattern in REFUSED.items() if re.search(pattern, formula)]
+        if inline and (formula != formula.strip() or "\n" in formula):
+            found += ["a blank at the end of a formula in a line, or a line break in it"]
+        if inline and (re.match(r"[^\s(]", before) or re.match(r"[^\s.,;:)?!]", after)):
+            found += ["a formula in a line that touches a word, a hyphen or an emphasis"]
+    return found
+
+
+@pytest.mark.parametrize("text", [
+    r"$\{a\}$", r"$a\,b$", r"$\|a\|$", r"$$a \\ b$$", r"$\underbrace{a}_b$", r"$$\max(a)_b$$", r"$a * b$", r"$a <b$",
+    r"$[a](b)$",
+    r"$\operatorname{a}$", r"$\bm a$", r"$$\begin{aligned} a \end{aligned}$$", r"$a", r"\(a\)", r"\[a\]",
+    "$a\nb$", "$ a$", "$a$s", "x$a$", "-$a$", "*$a$*",
+])
+def test_mathematics_that_a_host_may_break_is_found(text):
+    assert faults(text)
+
+
+def test_mathematics_that_hosts_show_is_let_through():
+    assert faults(r"""Let $a_i \lt b$, so ($\lVert a_{i} \rVert$) and, costs `$5 \{` aside,
+
+        $$\begin{pmatrix} a_{ij} & 0 \cr 0 & 1 \end{pmatrix}, \quad
+        \underset{c}{\underbrace{[a] = b}} \qquad (1)$$
+        """) == []
+
+
+@every_notebook
+def test_code_hosts_show_the_mathematics(path):
+    for cell in cells(path, "markdown"):
+        assert faults(cell.source) == [], cell.source
+        for formula, *_ in formulas(cell.source):
+            shown = convert(formula)
+            assert not re.search(r"<m[ion]>(?:\\|&</)", shown), formula  # a command that was not understood
