@@ -13,7 +13,8 @@ from stn_scratch import cuda
 from stn_scratch.backend import to_host
 
 LEAST = 2 ** 28  # bytes to move: several times what a card's cache holds
-NOT_KERNELS = {"KERNELS", "LARGEST_POOL", "SampleCache", "available", "deterministic", "fused"}
+NOT_KERNELS = {"KERNELS", "LARGEST_POOL", "SampleCache", "available", "compiled", "compiled_state", "deterministic",
+               "fused"}
 
 
 def unmeasured():

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import peers
 from benchmarks.timing import event_clock, host_clock
+from stn_scratch import cuda
 from stn_scratch.backend import get_array_module, to_device
 from stn_scratch.training import step
 from stn_scratch.training.config import versions
@@ -29,6 +30,12 @@ class Machine(NamedTuple):
     device_clock: object  # the same by the device's own events
     gradient: object  # of a training step, as `train_step` takes it
     share: object  # (work, *arrays): work(*shard) on shards of the batch, as a training step does; a list of results
+
+
+def compiles(machine):
+    """True where our kernels can be compiled for the machine's CPU, and so compete a second time."""
+    with cuda.compiled():
+        return machine.name == "cpu" and cuda.available(np.zeros(1, "float32"), cpu=True)
 
 
 @contextmanager

@@ -1,11 +1,14 @@
 """(b) The bilinear sampler, forward and backward, beside PyTorch's grid_sample."""
 
+from functools import partial
+
 import numpy as np
 
+from benchmarks import machine as machines
 from benchmarks import peers
 from benchmarks.same_work import TOLERANCE, check_same
-from benchmarks.timing import Case, alternate
-from stn_scratch import affine_grid_forward, sample_backward, sample_forward
+from benchmarks.timing import COMPILED, Case, alternate
+from stn_scratch import affine_grid_forward, cuda, sample_backward, sample_forward
 from stn_scratch.backend import get_array_module, to_host
 
 SHAPES = ((256, 28, 28, 1), (256, 12, 12, 3), (256, 12, 12, 32), (16, 224, 224, 3))
@@ -38,11 +41,13 @@ def arrays(shape, out_size, dtype):
 class OurSampler:
     """sample_forward and sample_backward, the batch shared among threads as in a training step."""
 
-    def __init__(self, U, grid, dV, machine):
+    def __init__(self, U, grid, dV, machine, compiled=False):
         self.arrays, self.share = tuple(machine.put(a) for a in (U, grid, dV)), machine.share
+        self.compiled = compiled
 
     def __call__(self):
-        return self.share(_both, *self.arrays)
+        with cuda.compiled(self.compiled):
+            return self.share(_both, *self.arrays)
 
     def result(self):
         parts = zip(*self(), strict=True)
@@ -57,7 +62,9 @@ def _both(U, grid, dV):
 def contenders(machine, variants, shape, out_size, dtype):
     """Our sampler and PyTorch's by name, on the same arrays."""
     given = arrays(shape, out_size, dtype)
-    return {"ours": OurSampler(*given, machine)} | {v: peers.Sampler(v, *given, machine) for v in variants}
+    makers = {"ours": OurSampler, COMPILED: partial(OurSampler, compiled=True)}
+    return {v: makers[v](*given, machine) if v in makers else peers.Sampler(v, *given, machine)
+            for v in ("ours", *variants)}
 
 
 def check_samplers(what, samplers, tolerance):
@@ -71,6 +78,7 @@ def check_samplers(what, samplers, tolerance):
 def compare(machine, shape, out_size, budget):
     """Check, in float64 on one shard and in float32 as timed, then time."""
     what, variants = "x".join(map(str, shape)), peers.variants(machine, channels=shape[3])
+    variants = (COMPILED, *variants) if machines.compiles(machine) else variants
     few = (min(shape[0], 3), *shape[1:])
     exact = [v for v in variants if v != "torch.compile"]  # which would compile once more
     check_samplers(what, contenders(machine, exact, few, out_size, "float64"), TOLERANCE["float64"])

@@ -1,11 +1,14 @@
 """(a) One whole training step, forward, backward and update, beside PyTorch's on the same network and batch."""
 
+from functools import partial
+
 import numpy as np
 
+from benchmarks import machine as machines
 from benchmarks import peers
 from benchmarks.same_work import TOLERANCE, check_same
-from benchmarks.timing import Case, alternate
-from stn_scratch import SGD, build_model, train_step
+from benchmarks.timing import COMPILED, Case, alternate
+from stn_scratch import SGD, build_model, cuda, train_step
 from stn_scratch.backend import to_host
 from stn_scratch.parameters import leaves, unpack
 
@@ -15,16 +18,19 @@ CHECKED_IMAGES = 16
 class OurStep:
     """A whole training step; the twin of `peers.Step`."""
 
-    def __init__(self, network, params, x, labels, machine):
+    def __init__(self, network, params, x, labels, machine, compiled=False):
         self.network, self.params = network, unpack(machine.put(params.flat.copy()), params)
         self.x, self.labels = machine.put(x), machine.put(labels)
         self.optimiser, self.gradient = SGD(peers.LR, peers.MOMENTUM), machine.gradient
+        self.compiled = compiled
 
     def __call__(self):
-        train_step(self.network, self.params, self.optimiser, self.x, self.labels, gradient=self.gradient)
+        with cuda.compiled(self.compiled):
+            train_step(self.network, self.params, self.optimiser, self.x, self.labels, gradient=self.gradient)
 
     def logits(self):
-        return to_host(self.network.forward(self.params, self.x)[0])
+        with cuda.compiled(self.compiled):
+            return to_host(self.network.forward(self.params, self.x)[0])
 
 
 def start(model, size, batch, *, parameters, dtype):
@@ -43,7 +49,9 @@ def start(model, size, batch, *, parameters, dtype):
 def contenders(machine, variants, model, size, batch, *, parameters, dtype):
     """Our step and PyTorch's by name, from the same parameters and for the same batch."""
     begun = start(model, size, batch, parameters=parameters, dtype=dtype)
-    return {"ours": OurStep(*begun, machine)} | {v: peers.Step(v, *begun, machine) for v in variants}
+    makers = {"ours": OurStep, COMPILED: partial(OurStep, compiled=True)}
+    return {v: makers[v](*begun, machine) if v in makers else peers.Step(v, *begun, machine)
+            for v in ("ours", *variants)}
 
 
 def check_steps(what, steps, *, number, tolerance):
@@ -59,6 +67,7 @@ def check_steps(what, steps, *, number, tolerance):
 def compare(machine, model, size, batch, parameters, budget):
     """Check, then time."""
     what, variants = f"{model} {size}x{size}", peers.variants(machine)
+    variants = (COMPILED, *variants) if machines.compiles(machine) else variants
     # to compile once more, for float64, would take longer than all the rest; its logits are checked in float32
     exact = contenders(machine, [v for v in variants if v != "torch.compile"], model, size, CHECKED_IMAGES,
                        parameters=parameters, dtype="float64")

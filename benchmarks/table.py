@@ -13,11 +13,15 @@ def header(part):
 
 
 def line(row):
-    """case, unit, ours, and each peer with the ratio of ours to it."""
+    """case, unit, ours, and each peer with the ratio of ours to it, and of ours compiled where that was measured."""
     values = dict(row["values"])
-    others = [f"{name} {_short(value)}" + (f" ({row['ratio'][name]:.2f})" if name in row["ratio"] else "")
-              for name, value in values.items() if name != "ours"]
+    others = [f"{name} {_short(value)}" + _ratios(row, name) for name, value in values.items() if name != "ours"]
     return f"{row['case']:<{WIDTH}} {row['unit']:<4}{_short(values['ours']):>10}   {'   '.join(others)}".rstrip()
+
+
+def _ratios(row, name):
+    found = [f"{row[kind][name]:.2f}" for kind in ("ratio", "compiled") if name in row.get(kind, {})]
+    return f" ({', compiled '.join(found)})" if found else ""
 
 
 def fits(found):

@@ -5,6 +5,7 @@ import statistics
 import time
 from typing import NamedTuple
 
+COMPILED = "ours, compiled"  # the contender with the kernels of cuda/ compiled for the CPU
 PAUSE = 0.002  # seconds before each sample: idle OpenMP threads spin for a while and would slow the next contender
 
 
@@ -83,9 +84,15 @@ def alternate(contenders, clock, budget):
 
 
 def with_ratio(unit, values):
-    """A row of values {name: number} with the ratio of "ours" to each of the others."""
-    return {"unit": unit, "values": values,
-            "ratio": {name: values["ours"] / value for name, value in values.items() if name != "ours"}}
+    """A row of values {name: number} with the ratio of "ours" to each of the others.
+
+    Where there is "ours, compiled", the row has its ratios to the peers as well.
+    """
+    def ratios(own):
+        return {name: values[own] / value for name, value in values.items() if not name.startswith("ours")}
+
+    row = {"unit": unit, "values": values, "ratio": ratios("ours")}
+    return row | ({"compiled": ratios(COMPILED)} if COMPILED in values else {})
 
 
 class Fit(NamedTuple):

@@ -80,3 +80,4 @@ from stn_scratch.sampling.volume import (
 )
 from stn_scratch.training.step import train_step
 from stn_scratch.transformer import SpatialTransformer
+from stn_scratch.weights import load_weights

@@ -60,7 +60,7 @@ def _flag(name):
 
 def _epilog():
     """What the data are, and what a recipe stands for, in options."""
-    lines = ["data:", *(f"  {name:10} {task.description}" for name, task in TASKS.items()), "",
+    lines = ["data:", *(f"  {name:15}{task.description}" for name, task in TASKS.items()), "",
              "recipes (the paper's takes hours):"]
     for recipe, values in RECIPES.items():
         options = (f"{_flag(name)} {value:g}" for name, value in values.items() if value is not None)
@@ -78,7 +78,8 @@ def _train_options(train):
     add("--batch", type=int, help="images in one step (default: the recipe's)")
     add("--seed", type=int, help="of parameters, batches, validation and test images (default 0)")
     add("--device", choices=("cpu", "gpu"), help="(default cpu)")
-    add("--data-dir", help="a folder with MNIST's four .gz files (or the environment variable STN_DATA)")
+    add("--data-dir", help="a folder with MNIST's four .gz files (or the environment variable STN_DATA), or what the "
+        "data say below")
     add("--digits", choices=("auto", "mnist", "embedded"), help="auto: MNIST, or the embedded digits when offline")
     add("--out", type=Path, help="the run's folder (default runs/MODEL-DATA-SEED)")
     either = train.add_mutually_exclusive_group().add_argument
@@ -119,7 +120,8 @@ def _train_one(model, out, *, resume, overwrite, **given):
     seconds = time.perf_counter() - began
     paths = _pictures(run)
     print(f"test error: {error:.2f} % ({images} images)", flush=True)
-    looks = paths[-1] if MODELS[config.model].transformers else "-"
+    _, transformers, own_transformer = MODELS[config.model]
+    looks = paths[-1] if transformers or own_transformer else "-"
     return config.model, count_parameters(run.params), error, seconds, looks
 
 
@@ -175,14 +177,25 @@ def info(*, models):
     """Print versions and device, and with `models` every network's parameter count at the paper's budget."""
     print(", ".join(f"{name} {number}" for name, number in versions().items()))
     print("GPU:", "ready" if gpu_available() else "none (CuPy is not installed, or it sees no device)")
+    print("kernels compiled for the CPU:", cuda.compiled_state())
     if not models:
         return
     print(f"\n{'parameters':<28}" + "".join(f"{f'{n}x{n}':>10}" for n in (28, 42, 60)))
-    for name, (_, transformers) in MODELS.items():
+    for name, (_, transformers, _) in MODELS.items():
         for transform in TRANSFORMATIONS if transformers else ("",):
             options = {"transform": transform} if transform else {}
-            counts = [count_parameters(build_model(name, in_shape=(n, n, 1), **options)[1]) for n in (28, 42, 60)]
-            print(f"{name + ' ' + transform:<28}" + "".join(f"{count:>10,}" for count in counts))
+            counts = [_count(name, side, options) for side in (28, 42, 60)]
+            print(f"{name + ' ' + transform:<28}" + "".join(f"{count:>10}" for count in counts))
+
+
+def _count(name, side, options):
+    """How many parameters a network has for images of this side, or for volumes; "-" where neither fits into it."""
+    for in_shape in ((side, side, 1), (side, side, side, 1)):
+        try:
+            return f"{count_parameters(build_model(name, in_shape=in_shape, **options)[1]):,}"
+        except ValueError:
+            continue
+    return "-"
 
 
 def _in_options(sentence):
@@ -194,8 +207,10 @@ def _in_options(sentence):
 def main(arguments=None):
     """Run one command; gives the exit status: 0, 2 for a sentence on stderr, 130 after Ctrl-C."""
     options = vars(_parser().parse_args(arguments))
+    name = options.pop("command")
     command = {"train": train, "evaluate": evaluate, "experiments": experiments.experiments, "read": read,
-               "info": info}[options.pop("command")]
+               "info": info}[name]
+    again = "the same command" + ("" if name == "experiments" else " and --resume")
     ranks = parallel.Ranks()
     try:
         ranks = parallel.ranks()
@@ -207,10 +222,10 @@ def main(arguments=None):
                 stack.enter_context(redirect_stderr(io.StringIO()))
             return command(**options) or 0
     except loop.Interrupted as stop:
-        ranks.last_words(f"{stop}. Go on with the same command and --resume.", together=True)
+        ranks.last_words(f"{stop}. Go on with {again}.", together=True)
         return 130
     except KeyboardInterrupt:
-        ranks.last_words("stn_scratch: stopped; a run goes on from its last checkpoint with --resume")
+        ranks.last_words(f"stn_scratch: stopped; a run goes on from its last checkpoint with {again}")
         return 130
     except loop.NotFinite as error:
         ranks.last_words(f"stn_scratch: {error}", together=True)

@@ -8,9 +8,11 @@ from stn_scratch.backend import get_array_module
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.network import Dense, Parallel, Sequential, image_shape
 from stn_scratch.parameters import pack
+from stn_scratch.parts import PartTransformers
 from stn_scratch.sampling import sample_backward, sample_forward
 from stn_scratch.sampling.kernels import KernelOfWidth
 from stn_scratch.sampling.sampler import Options
+from stn_scratch.transformer3d import SpatialTransformer3D
 from stn_scratch.validate import check_choice, check_size
 
 # The Phi with which a kernel of learnable width starts: nearly its narrowest, where its width can still be learnt.
@@ -114,7 +116,10 @@ class Look(NamedTuple):
 
 
 def looks(network, params, x):
-    """The output of a network and a `Look` for each spatial transformer in its sequences and branches, in order."""
+    """The output of a network and a `Look` for each spatial transformer in its sequences and branches, in order.
+
+    `PartTransformers` give one for each part.
+    """
     seen = []
 
     def forward(net, params, x):
@@ -126,8 +131,10 @@ def looks(network, params, x):
             ys = [forward(part, params[name], x) for name, part in net.networks.items()]
             return get_array_module(x).concatenate(ys, axis=-1)
         y, cache = net.forward(params, x)
-        if isinstance(net, SpatialTransformer):
+        if isinstance(net, SpatialTransformer | SpatialTransformer3D):
             seen.append(Look(x, cache.theta, net.grid(cache.theta, x)[0], y, net))
+        if isinstance(net, PartTransformers):
+            seen.extend(Look(x, *crop, net) for crop in net.crops(x, cache))
         return y
 
     return forward(network, params, x), seen

@@ -1,31 +1,30 @@
-"""The CUDA kernels on a machine without a GPU: their text, compiled by the host's C++ compiler behind cuda_shim.h.
+"""The CUDA kernels on a machine without a GPU, in two ways.
 
-`HostModule` plays `cupy.RawModule`, and `host_cuda` a CuPy that has it: the strict stand-in plus kernels. So the very
-launchers run that a GPU runs. Where a driver would do harm silently, this raises: an argument of another type than the
-kernel's, an output that is not contiguous, a write beside an array.
+`host_cuda` plays a CuPy: the strict stand-in, with a `RawModule` that runs the kernels behind stn_scratch/cuda/host.h,
+thread by thread in any order. So the very launchers run that a GPU runs. Where a driver would do harm silently, this
+raises: an argument of another type than the kernel's, an output that is not contiguous, a write beside an array.
+
+`host_numpy` is NumPy: its arrays go to the kernels as STN_COMPILED=1 compiles them, in vectors.
 """
 
 import contextlib
-import ctypes
-import os
 import pathlib
-import shutil
-import subprocess
 import tempfile
-from functools import cache
+import types
 
 import numpy
 import pytest
 from strict import DeviceArray, strict
 
 from stn_scratch.backend import ARRAY_MODULES, gpu_available
+from stn_scratch.cuda import host
 
-COMPILER = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
 # as --fmad=false on the GPU: no product and sum in one rounding
-FLAGS = "-std=c++17 -O1 -fPIC -shared -ffp-contract=off -Wall -Wextra -Werror -Wno-unused-function".split()
-SHIM = pathlib.Path(__file__).with_name("cuda_shim.h")
+FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror",
+         "-Wno-unused-function", "-Wno-unknown-pragmas")
 FOLDER = tempfile.TemporaryDirectory(prefix="cuda_shim_")
 GUARD = 64  # numbers in front of each array and behind it
+NUMPY_TYPES = {"float": "float32", "double": "float64", "int": "int32", "long long": "int64", "unsigned char": "uint8"}
 
 ORDERS = {
     "forward": numpy.arange,
@@ -46,48 +45,27 @@ def threads_in(name):
         order.pop()
 
 
-@cache
-def compiled(code, expressions):
-    """The text as a shared library, with `describe_k` and `launch_k` for expression k."""
-    exports = [f'extern "C" void describe_{k}(char* letters) {{ describe(&{name}, letters); }}\n'
-               f'extern "C" void launch_{k}(unsigned grid, unsigned block, const long long* order, void** arguments)'
-               f" {{ launch(&{name}, grid, block, order, arguments); }}\n" for k, name in enumerate(expressions)]
-    with tempfile.NamedTemporaryFile("w", suffix=".cpp", dir=FOLDER.name, delete=False) as file:
-        file.write("\n".join([SHIM.read_text(), code, *exports]))
-    result = subprocess.run([COMPILER, *FLAGS, file.name, "-o", file.name + ".so"], capture_output=True, text=True,
-                            check=False, env={**os.environ, "LC_ALL": "C"})
-    assert result.returncode == 0, result.stderr[:4000]
-    return ctypes.CDLL(file.name + ".so")
-
-
-class HostModule:
+class GuardedModule(host.HostModule):
     """`cupy.RawModule`, as far as the launchers use it."""
 
     def __init__(self, *, code, options, name_expressions):
         assert "--fmad=false" in options
-        self.library = compiled(code, tuple(name_expressions))
-        self.names = list(name_expressions)
+        super().__init__(code=code, name_expressions=name_expressions, flags=FLAGS, folder=pathlib.Path(FOLDER.name))
 
     def get_function(self, name):
-        return HostKernel(self.library, self.names.index(name), name)
+        kernel = super().get_function(name)
+        return lambda *arguments: guarded_call(kernel, *arguments)
 
 
-class HostKernel:
-    def __init__(self, library, k, name):
-        letters = ctypes.create_string_buffer(64)
-        library[f"describe_{k}"](letters)
-        self.letters, self.launch, self.name = letters.value.decode(), library[f"launch_{k}"], name
-
-    def __call__(self, grid, block, arguments):
-        assert len(grid) == len(block) == 1 and grid[0] > 0, "CUDA refuses an empty grid"
-        assert len(arguments) == len(self.letters), f"{self.name} takes {len(self.letters)} arguments"
-        held = [guarded(*pair) for pair in zip(arguments, self.letters, strict=True)]
-        pointers = (ctypes.c_void_p * len(held))(*(h.address for h in held))
-        threads = ORDERS[order[-1]](grid[0] * block[0]).astype("int64")
-        self.launch(ctypes.c_uint(grid[0]), ctypes.c_uint(block[0]), ctypes.c_void_p(threads.ctypes.data), pointers)
-        for k, h in enumerate(held):
-            h.put_back(f"argument {k} of {self.name}")
-        launched.append(self.name)
+def guarded_call(kernel, grid, block, arguments):
+    assert len(grid) == len(block) == 1 and grid[0] > 0, "CUDA refuses an empty grid"
+    assert len(arguments) == len(kernel.parameters), f"{kernel.name} takes {len(kernel.parameters)} arguments"
+    held = [guarded(a, kind) for a, (kind, _) in zip(arguments, kernel.parameters, strict=True)]
+    threads = ORDERS[order[-1]](grid[0] * block[0]).astype("int64")
+    kernel.function(len(threads), threads.ctypes.data, *(h.passed for h in held))
+    for k, h in enumerate(held):
+        h.put_back(f"argument {k} of {kernel.name}")
+    launched.append(kernel.name)
 
 
 class GuardedArray:
@@ -98,8 +76,7 @@ class GuardedArray:
         self.bytes = numpy.full(a.nbytes + 2 * edge, 0xFF, dtype="uint8")
         self.inside = slice(edge, edge + a.nbytes)
         self.bytes[self.inside] = numpy.frombuffer(self.before, dtype="uint8")
-        self.pointer = ctypes.c_void_p(self.bytes.ctypes.data + edge)
-        self.address = ctypes.addressof(self.pointer)
+        self.passed = self.bytes.ctypes.data + edge
 
     def put_back(self, name):
         strips = self.bytes[:self.inside.start], self.bytes[self.inside.stop:]
@@ -111,23 +88,21 @@ class GuardedArray:
 
 class Value:
     def __init__(self, value):
-        self.bytes = numpy.atleast_1d(value).copy()
-        self.address = self.bytes.ctypes.data
+        self.passed = value.item()
 
     def put_back(self, name):
         pass
 
 
-def guarded(argument, letter):
+def guarded(argument, kind):
     if isinstance(argument, DeviceArray):
         a = argument._a
         assert a.flags.c_contiguous, "a kernel takes an array whose numbers lie in order"
-        char = "q" if a.dtype == "int64" else "b" if a.dtype == "uint8" else a.dtype.char
-        assert char == letter, f"a pointer to {letter!r} was given {a.dtype}"
+        wanted = kind.removeprefix("const ").removesuffix("*")
+        assert a.dtype == NUMPY_TYPES[wanted], f"a pointer to {wanted} was given {a.dtype}"
         return GuardedArray(a)
     assert isinstance(argument, numpy.generic), "a number needs a type: CuPy passes a Python int as 8 bytes"
-    char = "Q" if argument.dtype == "int64" else argument.dtype.char.upper()
-    assert char == letter, f"a value of type {letter!r} was given {argument.dtype}"
+    assert argument.dtype == NUMPY_TYPES[kind], f"a value of type {kind} was given {argument.dtype}"
     return Value(argument)
 
 
@@ -137,11 +112,13 @@ class HostCuda:
     __name__ = "host_cuda"
 
     def __init__(self):
-        vars(self).update(vars(strict), RawModule=HostModule)
+        vars(self).update(vars(strict), RawModule=GuardedModule)
 
 
 host_cuda = HostCuda()
-DEVICES = [host_cuda]
+# the explicit move to a device is a copy
+host_numpy = types.SimpleNamespace(**vars(numpy) | {"__name__": "host_numpy", "asarray": numpy.array})
+DEVICES = [host_cuda, host_numpy]
 if gpu_available():
     import cupy
 
@@ -150,9 +127,14 @@ if gpu_available():
 
 def on(xp, monkeypatch):
     """xp, one of DEVICES or another HostCuda, with its arrays handed to the kernels as long as the test runs."""
+    if xp is host_numpy or isinstance(xp, HostCuda):
+        if host.compiler() is None:
+            pytest.skip("no C++ compiler (g++, clang++ or c++) here, and no GPU")
     if isinstance(xp, HostCuda):
-        if COMPILER is None:
-            pytest.skip("no C++ compiler (c++, g++ or clang++) here, and no GPU")
         monkeypatch.setitem(ARRAY_MODULES, DeviceArray, xp)
+    if xp is host_numpy:
+        call = host.HostKernel.__call__
+        monkeypatch.setattr(host.HostKernel, "__call__",
+                            lambda kernel, *arguments: (launched.append(kernel.name), call(kernel, *arguments)))
     launched.clear()
     return xp

@@ -120,9 +120,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = {path: path.relative_to(PACKAGE).as_posix() for path in FILES}
 
 # Host-side work: files, figures, finite differences. Everything else computes with the arrays' own module.
-MAY_IMPORT_NUMPY = ("backend.py", "gradcheck.py", "data/", "training/", "experiments.py", "reading/", "demo/",
-                    "__main__.py")
-MAY_IMPORT_LATE = ("backend.py", "training/parallel.py")  # CuPy, MPI
+MAY_IMPORT_NUMPY = ("backend.py", "gradcheck.py", "data/", "training/", "weights/", "colocalisation/", "experiments/",
+                    "reading/", "demo/", "__main__.py")
+MAY_IMPORT_LATE = ("backend.py", "training/parallel.py", "experiments/running.py", "data/svhn.py")  # CuPy, MPI, h5py
 
 # A module imports from its own row and from the rows above. A folder counts as one module here.
 LEVELS = [
@@ -130,9 +130,10 @@ LEVELS = [
     {"validate", "coordinates", "parameters", "cuda"},
     {"paper", "layers", "grids", "sampling", "optimiser", "gradcheck"},
     {"network"},
-    {"transformer"},
+    {"transformer", "transformer3d", "parts"},
     {"models"},
     {"data", "training"},
+    {"weights", "colocalisation"},
     {"experiments", "reading"},
     {"__init__"},
     {"demo"},

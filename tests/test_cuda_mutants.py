@@ -3,11 +3,12 @@
 import re
 
 import checks_of_cuda
+import cuda_shim
 import pytest
 import test_cuda_sampler
 from cuda_shim import HostCuda, on
 
-from stn_scratch.cuda import launch
+from stn_scratch.cuda import host, launch
 
 
 def sampler(where="generic", padding="zeros", align_corners=True):
@@ -25,9 +26,9 @@ def one_pixel_in_fixed_point(xp):
 MUTANTS = [
     # file, the right text, the mistake, a check that sees it
     ("sampler.cu", "x_s = points[b * 2 * pixels + i];", "x_s = points[b * 2 * pixels + pixels + i];", sampler()),
-    ("sampler.cu", "to_pixels(x_s, s.W,", "to_pixels(x_s, s.H,", sampler()),
+    ("sampler.cu", "to_pixels(finite ? x_s : 0, s.W,", "to_pixels(finite ? x_s : 0, s.H,", sampler()),
     ("sampler.cu", "return (T)(align_corners ? size - 1 : size) / 2;", "return (T)size / 2;", sampler()),
-    ("sampler.cu", "fabs(x_s) <= farthest && ", "", sampler("odd", "border")),
+    ("sampler.cu", "(fabs(x_s) <= farthest) & ", "", sampler("odd", "border")),
     ("sampler.cu", "(T)(2 * k - (size - 1))", "(T)(2 * k - size)", affine()),
     ("sampler.cu", "I span = align_corners ? size - 1 : size;", "I span = size - 1;", affine(align_corners=False)),
     ("sampler.cu", "theta[0] * x_t + theta[1] * y_t", "theta[0] * x_t + theta[3] * y_t", affine()),
@@ -42,14 +43,19 @@ MUTANTS = [
     ("sampler.cu", "passes ? slope : 0, side", "slope, side", sampler("outside", "border")),
     ("sampler.cu", "p.side > 0 ? floor(p.x) : ceil(p.x) - 1", "floor(p.x)", sampler("lattice")),
     ("sampler.cu", "floor(p.x + (T)0.5)", "ceil(p.x - (T)0.5)", sampler("halves")),
-    ("sampler.cu", "m <= size - 1", "m < size - 1", sampler("border")),
-    ("sampler.cu", "m >= 0 && m", "m > 0 && m", sampler("border")),
-    ("sampler.cu", "&& !(s.integer && j == 1)", "", sampler("lattice")),
+    ("sampler.cu", "m <= last", "m < last", sampler("border")),
+    ("sampler.cu", "(m >= 0) & (m", "(m > 0) & (m", sampler("border")),
+    ("sampler.cu", " & !(s.integer && j == 1)", "", sampler("lattice")),
     ("sampler.cu", "T sides = central ? 2 : 1;", "T sides = 1;", sampler()),
     ("sampler.cu", "m.slope[k] * n.weight[j]", "m.slope[k] * n.weight[k]", sampler()),
-    ("sampler.cu", "first + CHANNELS < C ? first + CHANNELS : C", "first + CHANNELS", sampler()),
-    ("sampler.cu", "I first = group * CHANNELS", "I first = 0", sampler()),
-    ("sampler.cu", "atomicAdd(sum, share);", "*sum = share;", sampler()),
+    ("sampler.cu", " & finite & ", " & ", sampler("odd", "border")),
+    ("sampler.cu", "first + width < s.C ? first + width : s.C", "first + width", sampler()),
+    ("sampler.cu", "I first = (t - pixel * groups) * width;", "I first = 0;", sampler()),
+    ("sampler.cu", "I first = group * width", "I first = 0", affine()),
+    ("host.h", "*sum += share;", "*sum = share;", sampler()),
+    ("host.h", "sums[c] += weight * shares[c];", "sums[c] = weight * shares[c];", sampler()),
+    ("host.h", "[k] += kept", "[k] = kept", sampler()),
+    ("host.h", "if (weight == 0) return;", "if (weight < 1) return;", sampler()),
     ("sampler.cu", "62 - bits", "64 - bits", one_pixel_in_fixed_point),
     ("convolution.cu", "hs < 0 || ", "", checks_of_cuda.convolution),
     ("convolution.cu", "h * stride != hs || ", "", checks_of_cuda.convolution),
@@ -76,9 +82,14 @@ MUTANTS = [
 @pytest.mark.parametrize("file, right, wrong, check", MUTANTS, ids=[
     re.sub(r"\W+", "_", f"{file} {right} {wrong}")[:60] for file, right, wrong, _ in MUTANTS])
 def test_a_check_sees_it(monkeypatch, file, right, wrong, check):
-    text = launch.text(file)
+    text = host.header() if file == "host.h" else launch.text(file)
     assert right in text
-    monkeypatch.setattr(launch, "text", lambda name: text.replace(right, wrong))
+    if file == "host.h":
+        monkeypatch.setattr(host, "header", lambda: text.replace(right, wrong))
+    else:
+        monkeypatch.setattr(launch, "text", lambda name: text.replace(right, wrong))
+    # a mistake may leave a name without use: that is for the check to see, not for the compiler
+    monkeypatch.setattr("cuda_shim.FLAGS", (*cuda_shim.FLAGS, "-Wno-unused"))
     xp = on(HostCuda(), monkeypatch)
     with pytest.raises(AssertionError):
         check(xp)

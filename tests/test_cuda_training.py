@@ -3,9 +3,10 @@
 import numpy
 import pytest
 from checks_of_cuda import equal
-from cuda_shim import DEVICES, host_cuda, launched, on
+from cuda_shim import DEVICES, host_cuda, host_numpy, launched, on
 
 from stn_scratch import SGD, build_model, cuda, train_step
+from stn_scratch.backend import to_host
 from stn_scratch.layers import conv2d_forward, relu_forward
 from stn_scratch.parameters import unpack
 from stn_scratch.sampling import sample_backward, sample_forward
@@ -14,7 +15,8 @@ from stn_scratch.transformer import looks
 
 @pytest.fixture(params=DEVICES, ids=lambda module: module.__name__)
 def xp(request, monkeypatch):
-    return on(request.param, monkeypatch)
+    with cuda.compiled(request.param is host_numpy):
+        yield on(request.param, monkeypatch)
 
 
 def train(xp, steps, name="st-cnn", **options):
@@ -35,7 +37,8 @@ def train(xp, steps, name="st-cnn", **options):
                                                ("tps", "bicubic"), ("affine", "triangle")])
 def test_trajectory(xp, transform, kernel):
     """Ten steps; mst-cnn, so that dU of a sampler is needed, too."""
-    expected, wanted, _ = train(numpy, 10, "mst-cnn", transform=transform, kernel=kernel)
+    with cuda.fused(False):
+        expected, wanted, _ = train(numpy, 10, "mst-cnn", transform=transform, kernel=kernel)
     losses, params, _ = train(xp, 10, "mst-cnn", transform=transform, kernel=kernel)
     assert abs(losses - expected).max() <= 1e-11
     equal("parameters", params.flat, wanted.flat, 1e-11)
@@ -60,8 +63,8 @@ def test_a_forward_and_its_backward_with_the_switch_turned_between(xp):
     with cuda.fused(False):
         dU, _ = sample_backward(V, cache)
         V, cache = sample_forward(U, grid)
-    assert dU.get()[:, 1, 2, 0].tolist() == [16, 16]
-    assert sample_backward(V, cache)[0].get()[:, 1, 2, 0].tolist() == [16, 16]
+    assert to_host(dU)[:, 1, 2, 0].tolist() == [16, 16]
+    assert to_host(sample_backward(V, cache)[0])[:, 1, 2, 0].tolist() == [16, 16]
 
 
 def test_the_look_has_its_grid(xp):
@@ -69,7 +72,7 @@ def test_the_look_has_its_grid(xp):
     _, params, network = train(xp, 1)
     x = xp.asarray(numpy.random.default_rng(1).random((3, 28, 30, 1)))
     for look in looks(network, params, x)[1]:
-        equal("V", look.V, sample_forward(look.U, look.grid)[0].get(), 1e-13)
+        equal("V", look.V, to_host(sample_forward(look.U, look.grid)[0]), 1e-13)
 
 
 def test_the_checks_come_first(xp):

@@ -6,8 +6,9 @@ from small_runs import few_digits
 from test_experiments import TINY, record
 
 from stn_scratch.data import tasks
-from stn_scratch.experiments import figures, rows, running
+from stn_scratch.experiments import figures, running, schedules
 from stn_scratch.experiments.records import Cell
+from stn_scratch.experiments.runners import Place, config_of
 from stn_scratch.training import batches, loop
 from stn_scratch.training.checkpoint import load_checkpoint
 
@@ -33,9 +34,9 @@ def trained(tmp_path, monkeypatch):
     """A CNN and an ST-CNN, hardly trained: there is much that one gets right and the other not."""
     few = few_digits()
     monkeypatch.setattr(tasks, "load_digits", lambda *_, **__: few)
-    monkeypatch.setitem(rows.SCHEDULES, "first", TINY)
+    monkeypatch.setitem(schedules.SCHEDULES, "first", TINY)
     for name in ("rts/cnn", "rts/st-cnn-affine"):
-        running.run_cell(Cell(name, "first", 0), running.Place(tmp_path, threads=1), progress=False)
+        running.run_cell(Cell(name, "first", 0), Place(tmp_path, threads=1), progress=False)
     return tmp_path
 
 
@@ -44,7 +45,7 @@ def test_rescued_digits(trained):
     runs = {}
     for name in ("cnn", "st-cnn-affine"):
         cell = Cell(f"rts/{name}", "first", 0)
-        runs[name], _ = loop.prepare(cell.config(threads=1), trained)
+        runs[name], _ = loop.prepare(config_of(cell, Place(trained, threads=1)), trained)
         load_checkpoint(cell.folder(trained) / loop.CHECKPOINT, runs[name].params)
     run = runs["cnn"]
     x, labels = batches.fixed_set(run.splits[batches.TEST], "rts", seed=0, purpose=batches.TEST)

@@ -11,12 +11,13 @@ from small_runs import at_step, ctrl_c, few_digits
 
 from stn_scratch.__main__ import main
 from stn_scratch.data import tasks
-from stn_scratch.experiments import command, records, rows, running, table
-from stn_scratch.experiments.records import Cell, collect, minutes, read_record
+from stn_scratch.experiments import command, records, rows, runners, running, schedules, table
+from stn_scratch.experiments.records import Cell, collect, read_record
+from stn_scratch.experiments.runners import Place, config_of, minutes
 from stn_scratch.training import loop, parallel
 from stn_scratch.training.checkpoint import load_checkpoint
 
-TINY = rows.Schedule("tiny", {"iterations": 6, "batch": 16, "parameters": 24_000, "checkpoint_every": 2,
+TINY = schedules.Schedule("tiny", {"iterations": 6, "batch": 16, "parameters": 24_000, "checkpoint_every": 2,
                               "validate_every": 3, "log_every": 1, "shard": 8})
 CELL = Cell("r/st-cnn-affine", "first", 3)
 
@@ -26,12 +27,12 @@ def small(monkeypatch):
     """Few digits, few steps."""
     few = few_digits()
     monkeypatch.setattr(tasks, "load_digits", lambda *_, **__: few)
-    monkeypatch.setitem(rows.SCHEDULES, "first", TINY)
+    monkeypatch.setitem(schedules.SCHEDULES, "first", TINY)
 
 
 @pytest.fixture
 def place(tmp_path):
-    return running.Place(tmp_path / "runs", threads=1)
+    return Place(tmp_path / "runs", threads=1)
 
 
 def run(cell, place):
@@ -51,12 +52,14 @@ def test_the_cells_of_the_papers_table():
         assert paper[name] == error
 
 
-@pytest.mark.parametrize("schedule", rows.SCHEDULES)
+@pytest.mark.parametrize("schedule", schedules.SCHEDULES)
 def test_every_row_is_a_configuration(schedule):
     for name, row in rows.ROWS.items():
-        config = Cell(name, schedule, 5).config(threads=1)
-        assert (config.model, config.data, config.seed) == (row.options["model"], row.options["data"], 5)
-        assert config.digits == "mnist" and row.table in rows.TABLES
+        assert row.table in rows.TABLES and row.task in runners.RUNNERS
+        if row.task == "classify":
+            config = config_of(Cell(name, schedule, 5), Place("runs", threads=1))
+            assert (config.model, config.data, config.seed) == (row.options["model"], row.options["data"], 5)
+            assert config.digits == "mnist"
 
 
 def test_patterns_choose_rows_in_their_order():
@@ -98,7 +101,7 @@ def test_a_stopped_cell_goes_on(small, place, monkeypatch, tmp_path):
     assert record["test_error"] == whole["test_error"]
     ends = []
     for runs in (place.runs, tmp_path / "whole"):
-        prepared, _ = loop.prepare(CELL.config(threads=1), runs)
+        prepared, _ = loop.prepare(config_of(CELL, place), runs)
         load_checkpoint(CELL.folder(runs) / "checkpoint.npz", prepared.params)
         ends.append(prepared.params.flat)
     np.testing.assert_array_equal(*ends)
@@ -109,7 +112,7 @@ def test_other_options_do_not_go_on(small, place, monkeypatch):
         at_step(patch, 3, ctrl_c)
         with pytest.raises(loop.Interrupted):
             run(CELL, place)
-    monkeypatch.setitem(rows.SCHEDULES, "first", TINY._replace(options=TINY.options | {"lr": 0.3}))
+    monkeypatch.setitem(schedules.SCHEDULES, "first", TINY._replace(options=TINY.options | {"lr": 0.3}))
     with pytest.raises(ValueError, match=r"^lr must stay 0\.05, as the run was started, not 0\.3$"):
         run(CELL, place)
 
@@ -219,7 +222,8 @@ def test_run_list_and_missing(small, tmp_path, capsys, monkeypatch):
         assert main(options(tmp_path, "--run", "r/cnn", "--seed", "1", "--threads", "1", "--quiet")) == 130
     assert capsys.readouterr().err.endswith("Go on with the same command.\n")
     assert main(options(tmp_path, "--list", "--seed", "1")) == 0
-    assert capsys.readouterr().out.splitlines() == ["r/cnn    seed 1  step 3 of 6", "rts/cnn  seed 1  not begun"]
+    assert capsys.readouterr().out.splitlines() == ["r/cnn    seed 1  stopped after step 3",
+                                                    "rts/cnn  seed 1  not begun"]
 
 
 def test_a_name_that_is_none(tmp_path, capsys):

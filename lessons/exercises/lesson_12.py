@@ -4,6 +4,7 @@ import numpy as np
 from checks import Exercise, Mistake
 
 from stn_scratch import Dense, compose_theta_forward
+from stn_scratch.layers import triplet_hinge_backward, triplet_hinge_forward
 from stn_scratch.network import Shared
 
 
@@ -59,11 +60,10 @@ def _images_added_first(W, dy, x):
 
 
 def _triplet(e_n, e_m, e_rand, alpha):
-    """Eq. (8), and its gradient for e_n and e_m. The package trains no triplets, so this is the only copy."""
-    near, far = e_n - e_m, e_n - e_rand
-    margin = (near ** 2).sum(axis=1) - (far ** 2).sum(axis=1) + alpha
-    active = (margin > 0)[:, None]
-    return np.maximum(0, margin), 2 * (near - far) * active, -2 * near * active
+    """The terms of Eq. (8), and the gradient of their sum for e_n and e_m."""
+    loss, cache = triplet_hinge_forward(e_n, e_m, e_rand, alpha=alpha)
+    de_n, de_m, _ = triplet_hinge_backward(np.ones_like(loss), cache, need_de_rand=False)
+    return loss, de_n, de_m
 
 
 def _always_active(e_n, e_m, e_rand, alpha):

@@ -6,3 +6,25 @@ __device__ I thread_number() {
     return (I)blockIdx.x * (I)blockDim.x + (I)threadIdx.x;
 }
 
+#ifndef HOST  // a CPU has its own form of these, in host.h
+// t / n, rounded down, for t >= 0.
+template <typename I>
+__device__ I quotient(I t, I n) {
+    return t / n;
+}
+
+// sums_c += weight shares_c, for n channels c. Other threads may add to the same sums.
+template <typename T, typename I>
+__device__ void add_shares(T* sums, T weight, const T* shares, I n) {
+    if (weight == 0) return;
+    for (I c = 0; c < n; c++) atomicAdd(sums + c, weight * shares[c]);
+}
+
+// sum_c a_c b_c over n channels c.
+template <typename T, typename I>
+__device__ T dot(const T* a, const T* b, I n) {
+    T sum = 0;
+    for (I c = 0; c < n; c++) sum += a[c] * b[c];
+    return sum;
+}
+#endif

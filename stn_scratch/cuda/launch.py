@@ -1,7 +1,7 @@
 """Compile a CUDA text and launch its kernels, through the module that the arrays come from.
 
-CuPy's `RawModule` compiles with NVRTC when a kernel is first asked for, and keeps the result on disk. Nothing here
-waits for the device.
+CuPy's `RawModule` compiles with NVRTC when a kernel is first asked for, and keeps the result on disk; host.py does the
+same with a C++ compiler for NumPy's arrays. Nothing here waits for the device.
 """
 
 import re
@@ -9,7 +9,9 @@ from functools import cache
 from importlib.resources import files
 
 from stn_scratch.backend import ARRAY_MODULES
+from stn_scratch.cuda.host import HostModule
 
+FILES = ("sampler.cu", "convolution.cu", "pooling.cu", "relu.cu", "loss.cu", "optimiser.cu")
 BLOCK = 256  # threads
 INT32 = 2**31 - 2**16  # from here on, indices are 64 bits wide; the difference leaves room for the last block
 C_TYPES = {"f": "float", "d": "double"}  # by the letter of the dtype, which is quicker to ask for than its name
@@ -34,7 +36,8 @@ def kernels(file, types):
 
 @cache
 def _module(xp, file, types):
-    return xp.RawModule(code=text(file), options=OPTIONS, name_expressions=kernels(file, types))
+    module = getattr(xp, "RawModule", HostModule)
+    return module(code=text(file), options=OPTIONS, name_expressions=kernels(file, types))
 
 
 @cache
@@ -43,10 +46,14 @@ def _kernel(xp, file, name, types):
 
 
 @cache
-def works(xp):
-    """None if a kernel can be compiled, else why not, in one line."""
+def works(xp, letter="f"):
+    """None if kernels can be compiled for this type of number, else why not, in one line.
+
+    xp: the module of the arrays; None: NumPy. One kernel is tried on a GPU. For a CPU all are compiled here.
+    """
     try:
-        _kernel(xp, "relu.cu", "relu_backward", "float, int")
+        for file in ("relu.cu",) if hasattr(xp, "RawModule") else FILES:
+            _module(xp, file, f"{C_TYPES[letter]}, int").get_function(kernels(file, f"{C_TYPES[letter]}, int")[0])
     except Exception as error:  # a missing library, a wrong path, a refused option: each has its own type
         return " ".join(str(error).split())[:200]
     return None
@@ -65,6 +72,10 @@ def launch(file, name, threads, *arguments):
     wide = max(threads, *(a.size for a in arguments if type(a) is array)) >= INT32
     index = xp.int64 if wide else xp.int32
     kernel = _kernel(xp, file, name, f"{C_TYPES[dtype.char]}, {'long long' if wide else 'int'}")
+    if not hasattr(xp, "RawModule"):
+        # a CPU has no blocks: no thread is started that has nothing to do
+        kernel((threads,), (1,), [xp.ascontiguousarray(a) if type(a) is array else a for a in arguments])
+        return
     kernel((-(-threads // BLOCK),), (BLOCK,), tuple(
         xp.ascontiguousarray(a) if type(a) is array else (dtype.type if isinstance(a, float) else index)(a)
         for a in arguments))

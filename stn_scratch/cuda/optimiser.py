@@ -9,5 +9,6 @@ def sgd_update(p, velocity, g, scale, *, momentum, rate):
 
     p, velocity, g: 1-D, views into flat buffers; scale: a 0-d array, or None for 1; momentum, rate: numbers.
     """
-    scale = get_array_module(p).ones((), dtype=p.dtype) if scale is None else scale
+    xp = get_array_module(p)
+    scale = xp.ones((), dtype=p.dtype) if scale is None else xp.asarray(scale)
     launch("optimiser.cu", "sgd_update", p.size, p, velocity, g, scale, p.size, float(momentum), float(rate))

@@ -1,7 +1,8 @@
 // The sampler. The pair is sampling/sampler.py, with padding.py; of its kernels, "integer" and "bilinear" are here.
 // The source points come from a grid (B, 2, H', W'), or from theta (B, 2, 3) by Eq. (1), with no grid in memory.
+// A thread works on one output pixel, and there on `width` channels: `groups` threads share a pixel. Nothing branches
+// on where a sample lies: a tap that does not exist has weight and slope 0, and its index is moved into the image.
 enum { ZEROS, BORDER, REFLECT };
-enum { CHANNELS = 4 };  // how many channels one thread sums for the slopes
 
 template <typename T, typename I>
 struct Sampler {
@@ -13,6 +14,18 @@ struct Point {
     T x, y;  // in pixels
     bool finite;
 };
+
+template <typename I>
+struct Place {
+    I b, i, first, last;  // image, output pixel, channels first..last-1
+};
+
+template <typename T, typename I>
+__device__ Place<I> place_of(Sampler<T, I> s, I t, I groups, I width) {
+    I pixels = s.H_out * s.W_out, pixel = quotient(t, groups), b = quotient(pixel, pixels);
+    I first = (t - pixel * groups) * width;
+    return {b, pixel - b * pixels, first, first + width < s.C ? first + width : s.C};
+}
 
 // coordinates.py: dx_p/dx and x -> x_p. The order of the operations decides on which side of a pixel x_p is rounded.
 template <typename T, typename I>
@@ -41,8 +54,9 @@ __device__ Point<T> source_point(Sampler<T, I> s, const T* points, I b, I i) {
         // grids/usable.py: a theta that cannot be computed with puts the whole grid far away
         for (int k = 0; k < 6; k++)
             if (!(fabs(theta[k]) <= (T)1e15)) return {0, 0, false};
-        T x_t = axis_point<T>(i % s.W_out, s.W_out, s.align_corners);
-        T y_t = axis_point<T>(i / s.W_out, s.H_out, s.align_corners);
+        I row = quotient(i, s.W_out);
+        T x_t = axis_point<T>(i - row * s.W_out, s.W_out, s.align_corners);
+        T y_t = axis_point<T>(row, s.H_out, s.align_corners);
         x_s = theta[0] * x_t + theta[1] * y_t + theta[2];
         y_s = theta[3] * x_t + theta[4] * y_t + theta[5];
     } else {
@@ -51,8 +65,9 @@ __device__ Point<T> source_point(Sampler<T, I> s, const T* points, I b, I i) {
         y_s = points[b * 2 * pixels + pixels + i];
     }
     T farthest = (T)1e30;
-    if (!(fabs(x_s) <= farthest && fabs(y_s) <= farthest)) return {0, 0, false};  // NaN, too
-    return {to_pixels(x_s, s.W, s.align_corners), to_pixels(y_s, s.H, s.align_corners), true};
+    bool finite = (fabs(x_s) <= farthest) & (fabs(y_s) <= farthest);  // false for NaN, too
+    return {to_pixels(finite ? x_s : 0, s.W, s.align_corners), to_pixels(finite ? y_s : 0, s.H, s.align_corners),
+            finite};
 }
 
 template <typename T>
@@ -81,13 +96,13 @@ __device__ Padded<T> pad_coordinate(Sampler<T, I> s, T x, I size, int side) {
 
 template <typename T, typename I>
 struct Taps {
-    I index[2];  // m or n; -1: outside the image, nothing to read
+    I index[2];  // m or n, inside the image
     T weight[2], slope[2];
 };
 
 // _taps: the two pixels of one axis at which the kernel around x may be non-zero; slopes on the given side.
 template <typename T, typename I>
-__device__ Taps<T, I> taps_at(Sampler<T, I> s, T x, I size, int side) {
+__device__ Taps<T, I> taps_at(Sampler<T, I> s, T x, bool finite, I size, int side) {
     Padded<T> p = pad_coordinate(s, x, size, side);
     // Eq. (4): the nearest pixel, a half rounds up. Eq. (5): the cell to the right or the left
     T cell = s.integer ? floor(p.x + (T)0.5) : p.side > 0 ? floor(p.x) : ceil(p.x) - 1;
@@ -99,50 +114,49 @@ __device__ Taps<T, I> taps_at(Sampler<T, I> s, T x, I size, int side) {
     taps.slope[0] = s.integer ? 0 : -p.slope;
     taps.slope[1] = p.slope;
     for (int j = 0; j < 2; j++) {
-        T m = cell + j;
-        bool exists = m >= 0 && m <= size - 1 && !(s.integer && j == 1);
-        taps.index[j] = exists ? (I)m : -1;  // the cast is safe: m lies in the image
+        T m = cell + j, last = size - 1;
+        bool exists = (m >= 0) & (m <= last) & finite & !(s.integer && j == 1);
+        T inside = m > 0 ? m : 0;  // for a NaN, too
+        taps.index[j] = (I)(inside < last ? inside : last);
+        taps.weight[j] = exists ? taps.weight[j] : 0;
+        taps.slope[j] = exists ? taps.slope[j] : 0;
     }
     return taps;
 }
 
-// Eq. (3): V_i^c = sum_nm U_nm^c k(x_i - m) k(y_i - n). One thread for each number of V.
+// Eq. (3): V_i^c = sum_nm U_nm^c k(x_i - m) k(y_i - n).
 template <typename T, typename I>
-__global__ void sample_forward(const T* U, const T* points, T* V, I count, I H, I W, I C, I H_out, I W_out,
-                               I from_theta, I integer, I padding, I align_corners) {
+__global__ void sample_forward(const T* U, const T* points, T* V, I count, I groups, I width, I H, I W, I C, I H_out,
+                               I W_out, I from_theta, I integer, I padding, I align_corners) {
     I t = thread_number<I>();
     if (t >= count) return;
     Sampler<T, I> s = {H, W, C, H_out, W_out, from_theta, integer, padding, align_corners};
-    I c = t % C, pixel = t / C, b = pixel / (H_out * W_out), i = pixel % (H_out * W_out);
-    Point<T> p = source_point(s, points, b, i);
-    T sum = 0;
-    if (p.finite) {
-        Taps<T, I> n = taps_at(s, p.y, H, +1), m = taps_at(s, p.x, W, +1);
+    Place<I> at = place_of(s, t, groups, width);
+    Point<T> p = source_point(s, points, at.b, at.i);
+    Taps<T, I> n = taps_at(s, p.y, p.finite, H, +1), m = taps_at(s, p.x, p.finite, W, +1);
+    T* V_i = V + (at.b * H_out * W_out + at.i) * C;
+    for (I c = at.first; c < at.last; c++) {
+        T sum = 0;
         for (int j = 0; j < 2; j++)
             for (int k = 0; k < 2; k++)
-                if (n.index[j] >= 0 && m.index[k] >= 0)
-                    sum += n.weight[j] * m.weight[k] * U[((b * H + n.index[j]) * W + m.index[k]) * C + c];
+                sum += n.weight[j] * m.weight[k] * U[((at.b * H + n.index[j]) * W + m.index[k]) * C + c];
+        V_i[c] = sum;
     }
-    V[t] = sum;
 }
 
-// Eq. (7), summed over the channels first..last-1 of output pixel i: d/dx_s and d/dy_s.
+// Eq. (7), summed over the channels of a place: d/dx_s and d/dy_s.
 template <typename T, typename I>
-__device__ Point<T> slopes_at(Sampler<T, I> s, const T* dV, const T* U, const T* points, I b, I i, I first, I last,
-                              I central) {
-    Point<T> p = source_point(s, points, b, i);
+__device__ Point<T> slopes_at(Sampler<T, I> s, const T* dV, const T* U, const T* points, Place<I> at, I central) {
+    Point<T> p = source_point(s, points, at.b, at.i);
     T dx_p = 0, dy_p = 0;
-    if (!p.finite) return {0, 0, false};
-    const T* dV_i = dV + (b * s.H_out * s.W_out + i) * s.C;
+    const T* dV_i = dV + (at.b * s.H_out * s.W_out + at.i) * s.C;
     for (int side = 1; side >= (central ? -1 : 1); side -= 2) {
-        Taps<T, I> n = taps_at(s, p.y, s.H, side), m = taps_at(s, p.x, s.W, side);
+        Taps<T, I> n = taps_at(s, p.y, p.finite, s.H, side), m = taps_at(s, p.x, p.finite, s.W, side);
         for (int j = 0; j < 2; j++)
             for (int k = 0; k < 2; k++) {
-                if (n.index[j] < 0 || m.index[k] < 0) continue;
                 // sum_c dV U_nm: the factor that both slopes share
-                const T* U_nm = U + ((b * s.H + n.index[j]) * s.W + m.index[k]) * s.C;
-                T dV_U = 0;
-                for (I c = first; c < last; c++) dV_U += dV_i[c] * U_nm[c];
+                const T* U_nm = U + ((at.b * s.H + n.index[j]) * s.W + m.index[k]) * s.C;
+                T dV_U = dot(dV_i + at.first, U_nm + at.first, at.last - at.first);
                 // Eq. (7): dV/dx = U_nm k'(x - m) k(y - n), and the same for y
                 dx_p += dV_U * m.slope[k] * n.weight[j];
                 dy_p += dV_U * m.weight[k] * n.slope[j];
@@ -156,32 +170,31 @@ __device__ Point<T> slopes_at(Sampler<T, I> s, const T* dV, const T* U, const T*
 
 // Eq. (7) for each output pixel and group of channels: parts (B, 2, H', W', groups). Their sum over groups is dgrid.
 template <typename T, typename I>
-__global__ void sample_dgrid(const T* dV, const T* U, const T* points, T* parts, I count, I groups, I central, I H,
-                             I W, I C, I H_out, I W_out, I from_theta, I integer, I padding, I align_corners) {
+__global__ void sample_dgrid(const T* dV, const T* U, const T* points, T* parts, I count, I groups, I width, I central,
+                             I H, I W, I C, I H_out, I W_out, I from_theta, I integer, I padding, I align_corners) {
     I t = thread_number<I>();
     if (t >= count) return;
     Sampler<T, I> s = {H, W, C, H_out, W_out, from_theta, integer, padding, align_corners};
-    I pixels = H_out * W_out;
-    I group = t % groups, i = t / groups % pixels, b = t / groups / pixels;
-    I first = group * CHANNELS, last = first + CHANNELS < C ? first + CHANNELS : C;
-    Point<T> d = slopes_at(s, dV, U, points, b, i, first, last, central);
-    parts[(b * 2 * pixels + i) * groups + group] = d.x;
-    parts[(b * 2 * pixels + pixels + i) * groups + group] = d.y;
+    Place<I> at = place_of(s, t, groups, width);
+    Point<T> d = slopes_at(s, dV, U, points, at, central);
+    I pixels = H_out * W_out, x = at.b * 2 * pixels + at.i, y = x + pixels, group = t - quotient(t, groups) * groups;
+    parts[x * groups + group] = d.x;
+    parts[y * groups + group] = d.y;
 }
 
 // dL/dA_theta = sum_i dL/d(x_s, y_s)_i (x_t, y_t, 1)_i (grids/affine.py). A thread sums every strands-th pixel of an
 // image: parts (B, strands, groups, 2, 3), whose sum over strands and groups is dtheta.
 template <typename T, typename I>
-__global__ void affine_dtheta(const T* dV, const T* U, const T* theta, T* parts, I count, I strands, I groups,
+__global__ void affine_dtheta(const T* dV, const T* U, const T* theta, T* parts, I count, I strands, I groups, I width,
                               I central, I H, I W, I C, I H_out, I W_out, I integer, I padding, I align_corners) {
     I t = thread_number<I>();
     if (t >= count) return;
     Sampler<T, I> s = {H, W, C, H_out, W_out, 1, integer, padding, align_corners};
     I group = t % groups, strand = t / groups % strands, b = t / groups / strands;
-    I first = group * CHANNELS, last = first + CHANNELS < C ? first + CHANNELS : C;
+    I first = group * width, last = first + width < C ? first + width : C;
     T dtheta[6] = {0, 0, 0, 0, 0, 0};
     for (I i = strand; i < H_out * W_out; i += strands) {
-        Point<T> d = slopes_at(s, dV, U, theta, b, i, first, last, central);
+        Point<T> d = slopes_at(s, dV, U, theta, {b, i, first, last}, central);
         T x_t = axis_point<T>(i % W_out, W_out, align_corners), y_t = axis_point<T>(i / W_out, H_out, align_corners);
         dtheta[0] += d.x * x_t, dtheta[1] += d.x * y_t, dtheta[2] += d.x;
         dtheta[3] += d.y * x_t, dtheta[4] += d.y * y_t, dtheta[5] += d.y;
@@ -191,54 +204,57 @@ __global__ void affine_dtheta(const T* dV, const T* U, const T* theta, T* parts,
 
 // A sum in fixed point: each share is rounded once, to a whole multiple of 2^-shift, and whole numbers add up to the
 // same in any order. |dV| < 2^exponent, and at most 2^bits shares meet in one pixel: the sum stays below 2^62.
-__device__ inline int shift_of(double largest, int bits) {
+template <typename T>
+__device__ int shift_of(T largest, int bits) {
     int exponent;
-    frexp(largest, &exponent);
+    frexp((double)largest, &exponent);
     return 62 - bits - exponent;
 }
 
-template <typename T>
-__device__ void add_share(T* sum, T share, int) {
-    atomicAdd(sum, share);
+template <typename T, typename I>
+__device__ void add_channels(T* sums, T weight, const T* dV, I n, int) {
+    add_shares(sums, weight, dV, n);
 }
 
-template <typename T>
-__device__ void add_share(long long* sum, T share, int shift) {
-    atomicAdd((unsigned long long*)sum, (unsigned long long)llrint(ldexp((double)share, shift)));
+template <typename T, typename I>
+__device__ void add_channels(long long* sums, T weight, const T* dV, I n, int shift) {
+    if (weight == 0) return;
+    for (I c = 0; c < n; c++)
+        atomicAdd((unsigned long long*)sums + c, (unsigned long long)llrint(ldexp((double)(weight * dV[c]), shift)));
 }
 
-// Eq. (6): dU_nm^c = sum_i dV_i^c k(x_i - m) k(y_i - n), for one number t of dV.
+// Eq. (6): dU_nm^c = sum_i dV_i^c k(x_i - m) k(y_i - n), the shares of one thread.
 template <typename T, typename I, typename Sum>
-__device__ void scatter(Sampler<T, I> s, const T* dV, const T* points, Sum* dU, I t, int shift) {
-    I pixels = s.H_out * s.W_out, c = t % s.C, b = t / s.C / pixels;
-    Point<T> p = source_point(s, points, b, t / s.C % pixels);
-    if (!p.finite) return;
-    Taps<T, I> n = taps_at(s, p.y, s.H, +1), m = taps_at(s, p.x, s.W, +1);
+__device__ void scatter(Sampler<T, I> s, const T* dV, const T* points, Sum* dU, Place<I> at, int shift) {
+    Point<T> p = source_point(s, points, at.b, at.i);
+    Taps<T, I> n = taps_at(s, p.y, p.finite, s.H, +1), m = taps_at(s, p.x, p.finite, s.W, +1);
+    const T* dV_i = dV + (at.b * s.H_out * s.W_out + at.i) * s.C;
     for (int j = 0; j < 2; j++)
-        for (int k = 0; k < 2; k++)
-            if (n.index[j] >= 0 && m.index[k] >= 0)
-                add_share(dU + ((b * s.H + n.index[j]) * s.W + m.index[k]) * s.C + c,
-                          n.weight[j] * m.weight[k] * dV[t], shift);
+        for (int k = 0; k < 2; k++) {
+            Sum* dU_nm = dU + ((at.b * s.H + n.index[j]) * s.W + m.index[k]) * s.C;
+            add_channels(dU_nm + at.first, n.weight[j] * m.weight[k], dV_i + at.first, at.last - at.first, shift);
+        }
 }
 
 // The shares meet in the order in which the threads come: the last bits of dU vary from run to run.
 template <typename T, typename I>
-__global__ void sample_dU(const T* dV, const T* points, T* dU, I count, I H, I W, I C, I H_out, I W_out, I from_theta,
-                          I integer, I padding, I align_corners) {
+__global__ void sample_dU(const T* dV, const T* points, T* dU, I count, I groups, I width, I H, I W, I C, I H_out,
+                          I W_out, I from_theta, I integer, I padding, I align_corners) {
     I t = thread_number<I>();
     if (t >= count) return;
     Sampler<T, I> s = {H, W, C, H_out, W_out, from_theta, integer, padding, align_corners};
-    scatter(s, dV, points, dU, t, 0);
+    scatter(s, dV, points, dU, place_of(s, t, groups, width), 0);
 }
 
 // The same sum in fixed point, the same to the last bit in every run. largest: max |dV|.
 template <typename T, typename I>
-__global__ void sample_dU_fixed(const T* dV, const T* points, const T* largest, long long* sums, I count, I bits, I H,
-                                I W, I C, I H_out, I W_out, I from_theta, I integer, I padding, I align_corners) {
+__global__ void sample_dU_fixed(const T* dV, const T* points, const T* largest, long long* sums, I count, I bits,
+                                I groups, I width, I H, I W, I C, I H_out, I W_out, I from_theta, I integer, I padding,
+                                I align_corners) {
     I t = thread_number<I>();
     if (t >= count || !isfinite(*largest)) return;
     Sampler<T, I> s = {H, W, C, H_out, W_out, from_theta, integer, padding, align_corners};
-    scatter(s, dV, points, sums, t, shift_of(*largest, (int)bits));
+    scatter(s, dV, points, sums, place_of(s, t, groups, width), shift_of(*largest, (int)bits));
 }
 
 // Back from fixed point. A dV that is not finite somewhere makes all of dU NaN: fixed point has no NaN of its own.

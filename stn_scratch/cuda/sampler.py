@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-from stn_scratch.backend import get_array_module
+from stn_scratch.backend import get_array_module, on_host
 from stn_scratch.cuda.launch import launch
 from stn_scratch.cuda.switches import is_deterministic
 
 KERNELS = ("integer", "bilinear")  # the sampling kernels that are fused; the others stay with the pair
 PADDINGS = ("zeros", "border", "reflect")  # in the order of the text
-CHANNELS = 4  # that one thread sums for the slopes, as in the text
+CHANNELS = 4  # that one thread of a GPU sums for the slopes
 PIXELS = 16  # that one thread sums for dtheta
 
 
@@ -30,6 +30,14 @@ def _geometry(cache):
     return H, W, C, *cache.size
 
 
+def _shared(U, channels):
+    """How many threads share an output pixel, and of how many channels each: on a GPU, where threads are many, of so
+    many; on a CPU one thread is a turn of a loop, and takes all.
+    """
+    width = max(U.shape[3], 1) if on_host(U) else channels
+    return -(-U.shape[3] // width), width
+
+
 def _from_theta(cache):
     return cache.points.ndim == 3
 
@@ -37,8 +45,10 @@ def _from_theta(cache):
 def _forward(cache):
     U, points, size, _ = cache
     V = get_array_module(U).empty((U.shape[0], *size, U.shape[3]), dtype=U.dtype)
-    launch("sampler.cu", "sample_forward", V.size, U, points, V, V.size, *_geometry(cache), _from_theta(cache),
-           *_rules(cache))
+    groups, width = _shared(U, 1)
+    count = V.shape[0] * V.shape[1] * V.shape[2] * groups
+    launch("sampler.cu", "sample_forward", count, U, points, V, count, groups, width, *_geometry(cache),
+           _from_theta(cache), *_rules(cache))
     return V
 
 
@@ -56,11 +66,11 @@ def sample_backward(dV, cache, *, need_dU=True):
     if _from_theta(cache):
         return affine_sample_backward(dV, cache, need_dU=need_dU)
     U, grid, size, options = cache
-    groups = -(-U.shape[3] // CHANNELS)
+    groups, width = _shared(U, CHANNELS)
     parts = get_array_module(U).empty((U.shape[0], 2, *size, groups), dtype=U.dtype)
     count = parts.size // 2
-    launch("sampler.cu", "sample_dgrid", count, dV, U, grid, parts, count, groups, options.lattice == "central",
-           *_geometry(cache), False, *_rules(cache))
+    launch("sampler.cu", "sample_dgrid", count, dV, U, grid, parts, count, groups, width,
+           options.lattice == "central", *_geometry(cache), False, *_rules(cache))
     return _scatter(dV, cache) if need_dU else None, parts[..., 0] if groups == 1 else parts.sum(axis=4)
 
 
@@ -73,10 +83,10 @@ def affine_sample_forward(U, theta, *, size, options):
 def affine_sample_backward(dV, cache, *, need_dU=True):
     """dV (B, H', W', C) -> dU (None with need_dU=False), dtheta (B, 2, 3)."""
     U, theta, size, options = cache
-    groups, strands = -(-U.shape[3] // CHANNELS), -(-size[0] * size[1] // PIXELS)
+    (groups, width), strands = _shared(U, CHANNELS), -(-size[0] * size[1] // PIXELS)
     parts = get_array_module(U).empty((U.shape[0], strands, groups, 2, 3), dtype=U.dtype)
     count = parts.size // 6
-    launch("sampler.cu", "affine_dtheta", count, dV, U, theta, parts, count, strands, groups,
+    launch("sampler.cu", "affine_dtheta", count, dV, U, theta, parts, count, strands, groups, width,
            options.lattice == "central", *_geometry(cache), *_rules(cache))
     return _scatter(dV, cache) if need_dU else None, parts.sum(axis=(1, 2))
 
@@ -88,13 +98,15 @@ def _scatter(dV, cache):
     dU = xp.zeros(U.shape, dtype=U.dtype)
     if dV.size == 0:
         return dU
-    rest = *_geometry(cache), _from_theta(cache), *_rules(cache)
+    groups, width = _shared(U, 1)
+    count = dV.shape[0] * dV.shape[1] * dV.shape[2] * groups
+    rest = groups, width, *_geometry(cache), _from_theta(cache), *_rules(cache)
     if not is_deterministic():
-        launch("sampler.cu", "sample_dU", dV.size, dV, points, dU, dV.size, *rest)
+        launch("sampler.cu", "sample_dU", count, dV, points, dU, count, *rest)
         return dU
-    largest = xp.abs(dV).max()
+    largest = xp.asarray(xp.abs(dV).max())
     sums = xp.zeros(U.shape, dtype=xp.int64)
     bits = (size[0] * size[1]).bit_length()
-    launch("sampler.cu", "sample_dU_fixed", dV.size, dV, points, largest, sums, dV.size, bits, *rest)
+    launch("sampler.cu", "sample_dU_fixed", count, dV, points, largest, sums, count, bits, *rest)
     launch("sampler.cu", "from_fixed", dU.size, largest, sums, dU, dU.size, bits)
     return dU

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from stn_scratch.experiments import figures, running
 from stn_scratch.experiments.records import RECORD, RECORDS, RUNS, Cell, collect, read_record
-from stn_scratch.experiments.rows import ROWS, SCHEDULES, chosen
+from stn_scratch.experiments.rows import ROWS, chosen
+from stn_scratch.experiments.runners import FOLDERS, Place
+from stn_scratch.experiments.schedules import SCHEDULES
 from stn_scratch.experiments.table import write_results
 from stn_scratch.models import build_model
 from stn_scratch.training.checkpoint import load_checkpoint
@@ -35,7 +37,8 @@ def add_options(parser):
     add("--runs", type=Path, default=RUNS, help=f"the folder of the run folders (default {RUNS})")
     add("--records", type=Path, default=RECORDS, help=f"the folder of the records that are kept (default {RECORDS})")
     add("--results", type=Path, default=Path("RESULTS.md"), help="what --table writes (default RESULTS.md)")
-    add("--data-dir", help="a folder with MNIST's four .gz files (or the environment variable STN_DATA)")
+    add("--data-dir", help="a folder with MNIST's four .gz files (or the environment variable STN_DATA), or with a "
+        "folder mnist that has them, and others beside it: " + ", ".join(sorted(set(FOLDERS.values()))))
     add("--device", choices=("cpu", "gpu"), default="cpu")
     add("--threads", type=int, help="that work on one step (default one for each core)")
     add("--quiet", action="store_true", help=argparse.SUPPRESS)
@@ -70,7 +73,7 @@ def experiments(**given):
 def _run(cells, options):
     if not options.run:
         cells = [cell for cell in cells if not _finished(cell, options)]
-    place = running.Place(options.runs, options.data_dir, options.device, options.threads)
+    place = Place(options.runs, options.data_dir, options.device, options.threads)
     if options.jobs == 1 and options.executor == "local":
         failed = running.run_in_turn(cells, place, progress=not options.quiet)
     else:
@@ -109,4 +112,4 @@ def _state(cell, record, runs):
     if record:
         return f"{record['test_error']:.2f} %"
     steps = [entry["step"] for entry in read_metrics(cell.folder(runs))]
-    return f"step {steps[-1]:,} of {cell.config().iterations:,}" if steps else "not begun"
+    return f"stopped after step {steps[-1]:,}" if steps else "not begun"

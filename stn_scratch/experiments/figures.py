@@ -7,7 +7,8 @@ from matplotlib.patches import Patch
 
 from stn_scratch.backend import to_host
 from stn_scratch.experiments.records import Cell
-from stn_scratch.experiments.rows import ROWS, SCHEDULES
+from stn_scratch.experiments.rows import DISTORTIONS, ROWS
+from stn_scratch.experiments.schedules import SCHEDULES
 from stn_scratch.experiments.table import longest, mean
 from stn_scratch.training import batches, loop
 from stn_scratch.training.checkpoint import load_checkpoint
@@ -16,7 +17,6 @@ from stn_scratch.training.figures import draw_grid, in_pixels
 from stn_scratch.training.step import by_head
 from stn_scratch.transformer import looks
 
-DATA = ("r", "rts", "p", "e")
 PLAIN, WITH = "#9a9a9a", "#2166ac"  # bars of networks without and with a transformer
 SHOWN = 7  # digits of a row
 CLOSEST = {"r": "affine", "rts": "affine", "p": "projective", "e": "tps"}  # the transformation that undoes each
@@ -25,20 +25,18 @@ CLOSEST = {"r": "affine", "rts": "affine", "p": "projective", "e": "tps"}  # the
 def draw_errors(found):
     """A panel for each distortion, a bar for each network, and the paper's figure as a line across it."""
     groups = longest(found, "distorted")
-    labels = list(dict.fromkeys(row.label for row in ROWS.values() if row.table == "distorted"))
+    lines = list(dict.fromkeys(row.line for row in ROWS.values() if row.table == "distorted"))
     figure = Figure(figsize=(11, 3.4), layout="constrained")
-    for ax, data in zip(figure.subplots(1, len(DATA), sharey=True), DATA, strict=True):
-        rows = {ROWS[name].label: (ROWS[name], records) for name, (_, records) in groups.items()
-                if ROWS[name].options["data"] == data}
-        for k, label in enumerate(labels):
-            if label in rows:
-                row, records = rows[label]
-                errors = [record["test_error"] for record in records]
-                ax.barh(k, mean(records), color=WITH if label.startswith("st") else PLAIN, height=0.7)
+    for ax, data in zip(figure.subplots(1, len(DISTORTIONS), sharey=True), DISTORTIONS, strict=True):
+        for name, (_, records) in groups.items():
+            row, errors = ROWS[name], [record["test_error"] for record in records]
+            if row.options["data"] == data:
+                k = lines.index(row.line)
+                ax.barh(k, mean(records), color=WITH if "transform" in row.options else PLAIN, height=0.7)
                 ax.plot([min(errors), max(errors)], [k, k], color="black", linewidth=1)
                 ax.plot([row.paper] * 2, [k - 0.42, k + 0.42], color="#d95f02", linewidth=2.5)
         ax.set(title=data.upper(), xlabel="test error, %", xlim=(0, None))
-        ax.set_yticks(range(len(labels)), labels)
+        ax.set_yticks(range(len(lines)), lines)
         ax.spines[["top", "right"]].set_visible(False)
     ax.invert_yaxis()
     figure.legend(handles=[Patch(color=PLAIN, label="without a transformer"), Patch(color=WITH, label="with one"),

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from stn_scratch.experiments.rows import ROWS, SCHEDULES
-from stn_scratch.training.config import Config
+from stn_scratch.experiments.rows import ROWS
+from stn_scratch.training.config import versions
 from stn_scratch.training.files import replacing
-from stn_scratch.training.loop import CONFIG, read_metrics
+from stn_scratch.training.loop import CONFIG
 
 RECORD = "record.json"
 RUNS, RECORDS = Path("runs/experiments"), Path("results")
+OF_THIS_MACHINE = ("data_dir", "encoder")  # paths
 
 
 class Cell(NamedTuple):
@@ -38,24 +39,13 @@ class Cell(NamedTuple):
     def command(self):
         return " ".join(["python -m stn_scratch", *self.arguments()])
 
-    def config(self, **where):
-        """Its Config; where: data_dir, device, threads of this machine."""
-        own = {"seed": self.seed, "digits": "mnist"}  # never the embedded digits in MNIST's place
-        return Config(**SCHEDULES[self.schedule].of(ROWS[self.row]) | own | where)
-
-
-def record_of(cell, run, *, error, images):
-    """The record of a run that has just ended."""
-    facts = json.loads((run.folder / CONFIG).read_text())
-    metrics = read_metrics(run.folder)
-    validation = [record["validation_error"] for record in metrics if "validation_error" in record]
-    return {
-        **cell._asdict(), "test_error": error, "test_images": images, "validation_error": validation[-1],
-        "parameters": facts["parameters"], "minutes": round(minutes(metrics, run.config.batch), 2),
-        "device": device(run.config), "digits": facts["digits"].split(" from ")[0], "command": cell.command(),
-        "config": {name: value for name, value in asdict(run.config).items() if name != "data_dir"},
-        "versions": facts["versions"], "commit": commit(), "date": datetime.now(UTC).date().isoformat(),
-    }
+def record_of(cell, folder, config, **found):
+    """The record of a run that has just ended; found: what it found, and how."""
+    facts = json.loads((folder / CONFIG).read_text())
+    settings = {name: value for name, value in asdict(config).items() if name not in OF_THIS_MACHINE}
+    return {**cell._asdict(), **found, "parameters": facts["parameters"], "device": device(config),
+            "command": cell.command(), "config": settings, "versions": versions(), "commit": commit(),
+            "date": datetime.now(UTC).date().isoformat()}
 
 
 def write_record(record, folder):
@@ -74,7 +64,7 @@ def minutes(metrics, batch):
 
 
 def device(config):
-    threads = config.threads or "all"
+    threads = getattr(config, "threads", 1) or "all"
     return "GPU" if config.device == "gpu" else f"CPU, {threads} thread{'s' if threads != 1 else ''}"
 
 

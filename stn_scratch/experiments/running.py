@@ -5,33 +5,20 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
-from typing import NamedTuple
 
 try:
     import fcntl
 except ImportError:  # Windows: there is no lock
     fcntl = None
 
-from stn_scratch.experiments.records import RECORD, read_record, record_of, write_record
-from stn_scratch.training import loop, parallel
-from stn_scratch.training.config import load_config, resume_config
+from stn_scratch.experiments.records import RECORD, read_record, write_record
+from stn_scratch.experiments.rows import ROWS
+from stn_scratch.experiments.runners import RUNNERS
+from stn_scratch.training import parallel
+from stn_scratch.training.loop import CHECKPOINT, NotFinite
 
 LOCK = "lock"
 STOPPED = 130  # the status of a command that Ctrl-C ended
-
-
-class Place(NamedTuple):
-    """Where cells run: what may differ from machine to machine."""
-
-    runs: object  # the folder of the run folders
-    data_dir: str | None = None
-    device: str = "cpu"
-    threads: int | None = None
-
-    def options(self):
-        """The same as options of the command line."""
-        named = {"--runs": self.runs, "--data-dir": self.data_dir, "--device": self.device, "--threads": self.threads}
-        return [str(word) for option in named.items() if option[1] is not None for word in option]
 
 
 @contextmanager
@@ -51,36 +38,32 @@ def locked(folder):
 
 
 def run_cell(cell, place, *, progress):
-    """Train a cell to its end, from its checkpoint if it has one. Gives its record.
+    """Run a cell to its end, from its checkpoint if it has one. Gives its record.
 
-    Raises what `loop.start` raises, and ValueError if the folder's run was started with other options.
+    Raises what the run raises, and ValueError if the folder's run was started with other options.
     """
     folder, first = cell.folder(place.runs), parallel.ranks().rank == 0
     with locked(folder) if first else nullcontext():
         if (folder / RECORD).is_file():
             return read_record(folder / RECORD)
-        config = cell.config(data_dir=place.data_dir, device=place.device, threads=place.threads)
         # a run that was stopped before its first checkpoint has a configuration only: it begins again
-        begun = (folder / loop.CHECKPOINT).is_file()
-        if begun:
-            resume_config(load_config(folder / loop.CONFIG), vars(config))
-        run, error, images = loop.start(config, folder, resume=begun, progress=progress)
-        record = record_of(cell, run, error=error, images=images)
+        begun = (folder / CHECKPOINT).is_file()
+        record = RUNNERS[ROWS[cell.row].task](cell, place, begun=begun, progress=progress)
         if first:
             write_record(record, folder)
         return record
 
 
 def run_in_turn(cells, place, *, progress):
-    """One cell after the other, in this process. A run that turns not finite is reported, and the next one begins.
+    """One cell after the other, in this process. One that fails is reported, and the next one begins.
 
-    Gives the number of cells that failed. Ctrl-C ends all by `loop.Interrupted`.
+    Gives the number of cells that failed. Ctrl-C ends all by `training.loop.Interrupted`.
     """
     failed = 0
     for cell in cells:
         try:
             print(line(run_cell(cell, place, progress=progress)), flush=True)
-        except loop.NotFinite as error:
+        except (NotFinite, OSError, RuntimeError, ValueError) as error:
             failed += 1
             print(f"{name(cell)}: {error}")
     return failed

@@ -3,7 +3,8 @@
 import statistics
 from collections import defaultdict
 
-from stn_scratch.experiments.rows import ROWS, SCHEDULES, TABLES
+from stn_scratch.experiments.rows import ROWS, TABLES
+from stn_scratch.experiments.schedules import SCHEDULES
 from stn_scratch.training.files import replacing
 
 COMMAND = "python -m stn_scratch experiments"
@@ -53,15 +54,13 @@ def longest(found, table):
 
 def _overview(best):
     """Networks down, data across; of each row the longest schedule, and in brackets the paper's figure."""
-    columns = _in_order(best, lambda row: row.options["data"])
-    lines = [f"| error, % (the paper's) | {' | '.join(name.upper() for name in columns)} |",
+    columns = _in_order(best, lambda row: row.column)
+    lines = [f"| error, % (the paper's) | {' | '.join(columns)} |",
              "|---" * (len(columns) + 1) + "|"]
-    for label in _in_order(best, lambda row: row.label):
-        cells = []
-        for data in columns:
-            row = next((row for row in best if (ROWS[row].label, ROWS[row].options["data"]) == (label, data)), None)
-            cells.append(f"{mean(best[row][1]):.2f}{_beside(ROWS[row])}" if row else "")
-        lines.append(f"| {label} | {' | '.join(cells)} |")
+    cells = {(ROWS[name].line, ROWS[name].column): f"{mean(records):.2f}{_beside(ROWS[name])}"
+             for name, (_, records) in best.items()}
+    for line in _in_order(best, lambda row: row.line):
+        lines.append(f"| {line} | {' | '.join(cells.get((line, column), '') for column in columns)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -91,12 +90,12 @@ def _details(groups):
         paper, config = ROWS[name].paper, records[0]["config"]
         seeds = [str(record["seed"]) for record in records]
         columns = (f"{paper:g}" if paper is not None else "", _spread(records), ", ".join(seeds),
-                   f"{config['iterations']:,} x {config['batch']}", _together(records, "parameters", ","),
+                   f"{config['iterations']:,} x {config.get('batch', config.get('pairs'))}",
+                   _together(records, "parameters", ","),
                    f"{statistics.mean(record['minutes'] for record in records):.1f}", _together(records, "device"),
                    _together(records, "commit"), f"`--run {name} --schedule {schedule} --seed {' '.join(seeds)}`")
         lines.append(f"| {' | '.join(columns)} |")
-    notes = [f"- `{name}`: {ROWS[name].note}" for name in dict.fromkeys(name for name, _ in groups) if ROWS[name].note]
-    return "\n".join(["<details><summary>Every row, and its command</summary>\n", *lines, "", *notes, "</details>\n"])
+    return "\n".join(["<details><summary>Every row, and its command</summary>\n", *lines, "", "</details>\n"])
 
 
 def _together(records, name, form=""):

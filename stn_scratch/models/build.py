@@ -2,14 +2,14 @@
 
 from stn_scratch.backend import get_array_module, host_generator
 from stn_scratch.grids import TRANSFORMATIONS
-from stn_scratch.models import digits
+from stn_scratch.models import digits, house, parts, volume
 from stn_scratch.network import AvgPool, Parallel, Sequential
 from stn_scratch.parameters import unpack
 from stn_scratch.sampling.kernels import KERNELS, Gaussian, Triangle
 from stn_scratch.transformer import SpatialTransformer
 from stn_scratch.validate import check_choice, check_size, check_whole
 
-MODELS = {**digits.MODELS}
+MODELS = {**digits.MODELS, **parts.MODELS, **house.MODELS, **volume.MODELS}
 # what a transformer can sample with: the kernels of fixed shape, and the two whose width it learns
 SAMPLERS = {**{name: name for name in KERNELS}, "gaussian": Gaussian(), "triangle": Triangle()}
 PARAMETERS = 400_000  # "around 400k" in every network of the paper's comparison, by memory of its appendix
@@ -30,7 +30,7 @@ def make_network(name, *, in_shape, width, classes=10, transform="affine", downs
     if downsample is None:
         downsample = 2 if min(in_shape[:2]) >= 42 else 1
     check_whole("downsample", downsample)
-    classifier, transformers = MODELS[name]
+    classifier, transformers, _ = MODELS[name]
     layers = []
     for k, layer in enumerate(classifier(width, classes)):
         if k in transformers:

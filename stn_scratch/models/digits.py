@@ -52,4 +52,5 @@ MODELS = {
     "st-fcn": Model(fcn, {0: fcn_localisation}),
     "st-cnn": Model(cnn, {0: cnn_localisation}),
     "mst-cnn": Model(cnn, {0: cnn_localisation, 3: feature_localisation}),  # before each convolution
+    "2st-fcn": Model(fcn, {0: (fcn_localisation, fcn_localisation)}),  # of MNIST addition (A.1): side by side
 }

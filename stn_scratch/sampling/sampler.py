@@ -144,7 +144,7 @@ def sample_forward(U, grid, Phi=None, *, kernel="bilinear", padding="zeros", ali
     if H == 0 or W == 0:
         raise ValueError(f"U must have at least one pixel, not shape {U.shape}")
     options = Options(kernel, padding, align_corners, lattice)
-    if kernel in cuda.KERNELS and cuda.available(U):
+    if kernel in cuda.KERNELS and cuda.available(U, cpu=True):
         return cuda.sample_forward(U, grid, options)
     if _is_written_out(U, kernel, padding, lattice):
         return bilinear_forward(U, grid, align_corners=align_corners)

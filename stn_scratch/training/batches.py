@@ -48,7 +48,7 @@ def _drawn(split, data, rng, chosen):
     """The task's images and labels from the sources `chosen`, a host array (B, sources)."""
     xp = get_array_module(split.images)
     chosen = xp.asarray(chosen)
-    return TASKS[data].draw(rng, xp.take(split.images, chosen, axis=0), xp.take(split.labels, chosen))
+    return TASKS[data].draw(rng, xp.take(split.images, chosen, axis=0), xp.take(split.labels, chosen, axis=0))
 
 
 def fixed_batches(split, data, *, seed, purpose):

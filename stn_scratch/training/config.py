@@ -5,8 +5,10 @@ import platform
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 
+import numpy as np
 from threadpoolctl import threadpool_info
 
+from stn_scratch import cuda
 from stn_scratch.data.tasks import TASKS
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.models import MODELS, PARAMETERS, SAMPLERS
@@ -103,7 +105,8 @@ def versions():
             continue
     # a product of matrices differs in its last bits, and in speed, from one kernel of BLAS to another
     kernels = {library["architecture"] for library in threadpool_info() if library.get("architecture")}
-    return found | {"blas": ", ".join(sorted(kernels)) or "unknown"}
+    compiled = "on" if cuda.available(np.zeros(1, "float32"), cpu=True) else "off"
+    return found | {"blas": ", ".join(sorted(kernels)) or "unknown", "compiled kernels": compiled}
 
 
 def save_config(path, config, **facts):

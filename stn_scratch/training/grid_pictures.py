@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from stn_scratch.coordinates import axis_points
-from stn_scratch.training.figures import GRID, OUTSIDE, POINTS, as_shown, draw_grid, in_pixels, verdict
+from stn_scratch.training.figures import GRID, OUTSIDE, POINTS, as_shown, draw_grid, draw_image, in_pixels, verdict
 
 DIGITS_SHOWN = 4
 MOVED_POINTS = ("tps", "piecewise")
@@ -31,10 +31,10 @@ def draw_grids(shown):
         first = look._replace(U=look.U[:columns], theta=look.theta[:columns], grid=look.grid[:columns])
         legend |= _draw_row(row, first)
         name = f"transformer {number}: " if len(shown.seen) > 1 else ""
-        note = as_shown(look.U)[2]
+        note = as_shown(look.U).note
         row[0].set_ylabel(f"{name}{look.transformer.transform}\ninput, pixels" + (f"\n{note}" if note else ""))
     for ax, label, guess in zip(axes[0], shown.labels, shown.predicted, strict=False):
-        verdict(ax, label, guess)
+        verdict(ax, label, guess, shown.null)
     legend["outside the image"] = Patch(color=OUTSIDE)
     figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=4, frameon=False)
     return figure
@@ -43,12 +43,12 @@ def draw_grids(shown):
 def _draw_row(row, look):
     """One transformer: a panel for each digit, all to one scale; gives what its lines mean, as a legend."""
     transform = look.transformer.transform
-    black, white, _ = as_shown(look.U)
+    shading = as_shown(look.U)
     grid = in_pixels(look.grid, look)
     lattice, source = control_points(look) if transform in MOVED_POINTS else (None, grid)
     for k, ax in enumerate(row):
         # white at two thirds of the grey scale, for the lines to stand out
-        ax.imshow(look.U[k].mean(axis=-1), cmap="gray", vmin=black[k], vmax=black[k] + 1.5 * (white[k] - black[k]))
+        draw_image(ax, look.U, k, shading, dim=1.5)
         draw_grid(ax, grid[k], lines=8, width=1.3)
         if lattice is not None:
             _draw_points(ax, lattice, source[k], mesh=transform == "piecewise")

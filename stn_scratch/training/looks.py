@@ -5,8 +5,10 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from stn_scratch.backend import to_host
+from stn_scratch.data.tasks import TASKS
+from stn_scratch.grids.affine import affine_grid_forward
 from stn_scratch.training import batches
-from stn_scratch.training.figures import OUTSIDE, as_shown, draw_grid, in_pixels, verdict
+from stn_scratch.training.figures import OUTSIDE, as_shown, draw_grid, draw_image, in_pixels, verdict
 from stn_scratch.training.step import by_head
 from stn_scratch.transformer import Look, looks
 
@@ -21,6 +23,7 @@ class Shown(NamedTuple):
     labels: object  # (B,) or (B, heads)
     predicted: object  # likewise
     seen: list  # a Look for each spatial transformer
+    null: int | None = None  # the class of a label that is not there
 
 
 def look_at(run):
@@ -28,9 +31,26 @@ def look_at(run):
     split = batches.Split(*(a[:DIGITS_SHOWN] for a in run.splits[batches.TEST]))
     x, labels = batches.fixed_set(split, run.config.data, seed=run.config.seed, purpose=batches.TEST)
     logits, seen = looks(run.network, run.params, x)
-    seen = [Look(*map(to_host, look[:-1]), look.transformer) for look in seen]
+    seen = [from_the_front(Look(*map(to_host, look[:-1]), look.transformer)) for look in seen]
     predicted = by_head(logits, labels).argmax(axis=1).reshape(labels.shape)
-    return Shown(to_host(x), to_host(labels), to_host(predicted), seen)
+    return Shown(flat(to_host(x)), to_host(labels), to_host(predicted), seen, TASKS[run.config.data].null)
+
+
+def from_the_front(look):
+    """A look into a volume as one at images: input and output flattened, and the grid of the output's middle plane."""
+    if look.U.ndim == 4:
+        return look
+    theta = look.theta.reshape(-1, 3, 4)[:, :2, [0, 1, 3]]  # x_s, y_s where z_t = 0
+    grid, _ = affine_grid_forward(theta, size=look.V.shape[2:4])
+    return look._replace(U=flat(look.U), theta=theta.reshape(-1, 6), grid=grid, V=flat(look.V))
+
+
+def flat(U):
+    """Volumes (B, D, H, W, C) seen along z (B, H, W, C), the brightest pixel of each white; images as they are."""
+    if U.ndim == 4:
+        return U
+    W = U.sum(axis=1)
+    return W / W.max(axis=(1, 2, 3), keepdims=True, initial=1e-9)
 
 
 def draw_looks(shown):
@@ -44,24 +64,26 @@ def draw_looks(shown):
     columns = len(shown.labels)
     figure = Figure(figsize=(1.05 * max(columns, 8) + 0.4, 1.12 * len(rows) + 0.5), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
-    for row, (title, images, (black, white, _), grid) in zip(axes, rows, strict=True):
+    for row, (title, images, shading, grid) in zip(axes, rows, strict=True):
         row[0].set_ylabel(title, fontsize=9)
         for k, ax in enumerate(row):
-            ax.imshow(images[k].mean(axis=-1), cmap="gray", vmin=black[k], vmax=white[k])
+            draw_image(ax, images, k, shading)
             ax.set(xticks=[], yticks=[])
             if grid is not None:
                 draw_grid(ax, grid[k])
                 _leave_margin(ax, *images.shape[1:3])
     for ax, label, guess in zip(axes[0], shown.labels, shown.predicted, strict=True):
-        verdict(ax, label, guess)
-    figure.supxlabel(_caption(shown.seen), fontsize=9)
+        verdict(ax, label, guess, shown.null)
+    figure.supxlabel(_caption(shown), fontsize=9)
     return figure
 
 
-def _caption(seen):
+def _caption(shown):
     """What the colours mean, and how feature maps are shown."""
-    notes = {note: None for look in seen if (note := as_shown(look.U)[2])}
-    return "\n".join([CAPTION] * bool(seen) + [f"feature maps: {note}" for note in notes])
+    shadings = [as_shown(images) for images in (shown.x, *(look.U for look in shown.seen))]
+    notes = [f"{'feature maps' if shading.colours is None else 'images'}: {shading.note}" for shading in shadings
+             if shading.note]
+    return "\n".join([CAPTION] * bool(shown.seen) + list(dict.fromkeys(notes)))
 
 
 def _leave_margin(ax, H, W):

@@ -1,0 +1,7 @@
+"""Co-localisation (paper, App. A.2): the public names, nothing else."""
+
+from stn_scratch.colocalisation.config import Config
+from stn_scratch.colocalisation.learning import localiser, run
+from stn_scratch.colocalisation.picture import draw_boxes
+
+__all__ = ["Config", "draw_boxes", "localiser", "run"]

@@ -1,0 +1,39 @@
+"""python -m stn_scratch.colocalisation ENCODER OUT: find the digits of one class, and say how many were found."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from stn_scratch.colocalisation import Config, draw_boxes, run
+from stn_scratch.training import loop
+
+
+def main(arguments=None):
+    """Gives the exit status: 0, 2 for a sentence on stderr, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="stn_scratch.colocalisation", description=__doc__)
+    parser.add_argument("encoder", help="the folder of a run of `train --model cnn --data moved`")
+    parser.add_argument("out", type=Path, help="the run's folder")
+    parser.add_argument("--label", type=int, default=Config.label, help="the class (default %(default)s)")
+    parser.add_argument("--clutter", action="store_true", help="TC: pieces of other digits around (default T: none)")
+    parser.add_argument("--digits-of", choices=("test", "validation"), default=Config.digits_of, help="whose digits")
+    parser.add_argument("--data-dir", help="a folder with MNIST's four .gz files (default: the encoder's)")
+    parser.add_argument("--seed", type=int, default=Config.seed)
+    parser.add_argument("--iterations", type=int, default=Config.iterations)
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    options = vars(parser.parse_args(arguments))
+    out, resume = options.pop("out"), options.pop("resume")
+    try:
+        done, record = run(Config(**options), out, resume=resume)
+    except loop.Interrupted as stop:
+        print(f"{stop}. Go on with the same command and --resume.", file=sys.stderr)
+        return 130
+    except (OSError, RuntimeError, ValueError, loop.NotFinite) as error:
+        print(f"stn_scratch.colocalisation: {error}", file=sys.stderr)
+        return 2
+    print(f"pictures: {draw_boxes(done)}")
+    print(f"localised: {record['localised']:.0f} % ({len(record['boxes'])} images), mean IoU {record['iou']:.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

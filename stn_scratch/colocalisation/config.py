@@ -1,0 +1,106 @@
+"""Everything that one co-localisation depends on."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+
+from stn_scratch.optimiser import SGD
+from stn_scratch.training.files import replacing
+from stn_scratch.validate import check_choice, check_number, check_whole
+
+
+@dataclass
+class Config:
+    """One class of digits to be found. alpha, the images and the localiser's layers are the paper's; the rest is ours.
+
+    It was chosen on held-out training digits, those of digits_of="validation". `learning.py` says what coarse to fine
+    is good for.
+    """
+
+    encoder: str  # the folder of a run of `train --model cnn --data moved`
+    label: int = 0
+    clutter: bool = False  # TC; else T
+    digits_of: str = "test"  # which of MNIST's digits are to be found: "test" or "validation"
+    data_dir: str | None = None  # None: where the encoder's run had its digits from
+    seed: int = 0
+    device: str = "cpu"
+    images: int = 100
+    filters: int = 8  # of the localiser's convolution
+    width: int = 8  # of its two fully connected layers
+    alpha: float = 1.0
+    code_scales: tuple = (0.015, 0.05, 0.05)  # of the three layers of the code: see `Encoder`
+    iterations: int = 720
+    pairs: int = 32  # of images, in one step
+    lr: float = 0.4
+    momentum: float = 0.9
+    decay_every: int | None = 400  # from where s is learnt, steps are shorter
+    clip_norm: float | None = 0.01  # shorter than nearly every gradient: steps are of one length, blurred or sharp
+    scales: tuple = (1.5, 0.55)  # s of all windows at first, and when they are let go
+    place: int = 230  # first steps, at the first of these; then s goes down to the second ...
+    shrink: int = 150  # ... in so many steps, and from then on is learnt
+    blur: float = 0.8  # pixels of blur for each pixel that a window skips between two samples
+    focus_every: int = 10  # steps, after which the blur is measured again
+    log_every: int = 20
+    checkpoint_every: int = 100
+
+    def __post_init__(self):
+        if not isinstance(self.encoder, str):
+            raise ValueError(f"encoder must be a path, as text, not {self.encoder!r}")
+        if not isinstance(self.data_dir, str | None):
+            raise ValueError(f"data_dir must be a path, as text, not {self.data_dir!r}")
+        if not isinstance(self.clutter, bool):
+            raise ValueError(f"clutter must be True or False, not {self.clutter!r}")
+        check_choice("digits_of", self.digits_of, ("test", "validation"))
+        check_choice("device", self.device, ("cpu", "gpu"))
+        for name in ("seed", "label", "place", "shrink"):
+            check_whole(name, getattr(self, name), least=0)
+        for name in ("images", "filters", "width", "iterations", "pairs", "focus_every", "log_every",
+                     "checkpoint_every"):
+            check_whole(name, getattr(self, name))
+        for name in ("alpha", "blur"):
+            check_number(name, getattr(self, name))
+        self.code_scales, self.scales = tuple(self.code_scales), tuple(self.scales)  # JSON makes them lists
+        if len(self.code_scales) != 3:
+            raise ValueError(f"code_scales must be three numbers, one a layer of the code, not {self.code_scales!r}")
+        if len(self.scales) != 2:
+            raise ValueError(f"scales must be two numbers, the first and the last, not {self.scales!r}")
+        for scale in self.code_scales:
+            check_number("code_scales", scale)
+        for scale in self.scales:
+            check_number("scales", scale, positive=True)
+        self.optimiser()
+
+    def optimiser(self):
+        """The SGD that these values describe; raises ValueError if they describe none."""
+        return SGD(self.lr, self.momentum, decay_every=self.decay_every, clip_norm=self.clip_norm)
+
+    def held_scale(self, step):
+        """s of all windows in a step, counted from 1; None from where it is learnt."""
+        if step > self.place + self.shrink:
+            return None
+        first, last = self.scales
+        return first * (last / first) ** (max(0, step - self.place) / max(1, self.shrink))
+
+    def recentred(self, step):
+        """Whether all windows are moved together after a step: now and then from when they begin to shrink."""
+        since = step - self.place
+        return 0 <= since <= 2 * self.shrink and since % max(1, self.shrink // 2) == 0
+
+
+def save_config(path, config, **facts):
+    """Write the configuration and what else is worth knowing."""
+    with replacing(path) as file:
+        file.write(json.dumps({"config": asdict(config), **facts}, indent=2).encode() + b"\n")
+
+
+def load_config(path):
+    """The Config in `path`. Raises FileNotFoundError or ValueError, one sentence, if there is none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} holds no run: there is no {path.name} in it")
+    try:
+        values = json.loads(path.read_text())["config"]
+        unknown = values.keys() - {field.name for field in fields(Config)}
+        if unknown:
+            raise KeyError(", ".join(sorted(unknown)))
+        return Config(**values)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not the configuration of a co-localisation: {error}") from None

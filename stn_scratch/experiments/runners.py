@@ -1,0 +1,87 @@
+"""What a cell does: train a classifier, or find the digits of one class."""
+
+import json
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from stn_scratch import colocalisation
+from stn_scratch.experiments.records import record_of
+from stn_scratch.experiments.rows import ENCODER, ROWS
+from stn_scratch.experiments.schedules import SCHEDULES
+from stn_scratch.training import loop
+from stn_scratch.training.config import Config, load_config, resume_config
+
+# the folder of a task's data beside that of MNIST, where it has its own
+FOLDERS = {"cluttered-file": "cluttered_mnist", "gtsrb": "gtsrb", "svhn": "svhn", "cub": "cub"}
+
+
+class Place(NamedTuple):
+    """Where cells run: what may differ from machine to machine."""
+
+    runs: object  # the folder of the run folders
+    data_dir: str | None = None  # MNIST's folder, or one that holds a folder mnist and others
+    device: str = "cpu"
+    threads: int | None = None
+
+    def options(self):
+        """The same as options of the command line."""
+        named = {"--runs": self.runs, "--data-dir": self.data_dir, "--device": self.device, "--threads": self.threads}
+        return [str(word) for option in named.items() if option[1] is not None for word in option]
+
+    def data(self, task):
+        """The folder of a task's data."""
+        if self.data_dir is None:
+            return None
+        folder = Path(self.data_dir) / FOLDERS.get(task, "mnist")
+        return str(folder) if folder.is_dir() else self.data_dir
+
+
+def config_of(cell, place):
+    """The Config of a cell that trains a classifier."""
+    row, (_, options, fcn) = ROWS[cell.row], SCHEDULES[cell.schedule]
+    chosen = options | (fcn if row.options["model"].endswith("fcn") else {}) | row.schedules.get(cell.schedule, {})
+    # never the embedded digits in MNIST's place
+    own = {"seed": cell.seed, "digits": "mnist", "device": place.device, "threads": place.threads}
+    return Config(**chosen | row.options | own, data_dir=place.data(row.options["data"]))
+
+
+def classify(cell, place, *, begun, progress):
+    """Train a classifier, and test it -> its record."""
+    folder, config = cell.folder(place.runs), config_of(cell, place)
+    if begun:
+        resume_config(load_config(folder / loop.CONFIG), vars(config))
+    run, error, images = loop.start(config, folder, resume=begun, progress=progress)
+    metrics = loop.read_metrics(folder)
+    validation = [record["validation_error"] for record in metrics if "validation_error" in record]
+    digits = json.loads((folder / loop.CONFIG).read_text())["digits"].split(" from ")[0]
+    return record_of(cell, folder, run.config, test_error=error, test_images=images, validation_error=validation[-1],
+                     minutes=round(minutes(metrics, config.batch), 2), digits=digits)
+
+
+def minutes(metrics, batch):
+    """The time spent on training steps, all parts of an interrupted run together."""
+    seconds, before = 0.0, 0
+    for record in metrics:
+        if "images_per_s" in record:
+            seconds += (record["step"] - before) * batch / record["images_per_s"]
+            before = record["step"]
+    return seconds / 60
+
+
+def colocalise(cell, place, *, begun, progress):
+    """Find the digits of one class -> the record; its error is the share of those that were not found."""
+    encoder = cell._replace(row=ENCODER).folder(place.runs)
+    if not any("test_error" in record for record in loop.read_metrics(encoder)):
+        raise ValueError(f"{cell.row} compares windows by the network of {ENCODER}: run that first, by the same "
+                         "schedule and seed")
+    config = colocalisation.Config(encoder=str(encoder), data_dir=place.data("moved"), seed=cell.seed,
+                                   device=place.device, **ROWS[cell.row].options)
+    folder, began = cell.folder(place.runs), time.perf_counter()
+    run, found = colocalisation.run(config, folder, resume=begun)
+    colocalisation.draw_boxes(run)
+    return record_of(cell, folder, config, test_error=100 - found["localised"], test_images=len(found["boxes"]),
+                     iou=found["iou"], minutes=round((time.perf_counter() - began) / 60, 2))
+
+
+RUNNERS = {"classify": classify, "colocalise": colocalise}
