@@ -10,6 +10,7 @@ from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 
+from stn_scratch import cuda
 from stn_scratch.backend import gpu_available
 from stn_scratch.data.tasks import TASKS
 from stn_scratch.experiments import command as experiments
