@@ -12,8 +12,9 @@ from stn_scratch.validate import check_choice, check_number, check_whole
 class Config:
     """One class of digits to be found. alpha, the images and the localiser's layers are the paper's; the rest is ours.
 
-    It was chosen on held-out training digits, those of digits_of="validation". `learning.py` says what coarse to fine
-    is good for.
+    What is ours was tried on held-out training digits, those of digits_of="validation", and is not settled: with these
+    values a run brings the windows to the digits, and few of them to the right size. `learning.py` says what coarse to
+    fine is good for.
     """
 
     encoder: str  # the folder of a run of `train --model cnn --data moved`

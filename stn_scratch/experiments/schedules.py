@@ -18,7 +18,7 @@ SCHEDULES = {
         {"iterations": 1500, "batch": 256, "parameters": 100_000, "decay": "cosine"},
         {"iterations": 6000, "parameters": 400_000}),
     "better": Schedule(
-        "ours, chosen on validation digits: a tenth of the paper's steps",
+        "ours: a tenth of the paper's steps",
         {"iterations": 15_000, "batch": 256, "parameters": 400_000, "decay": "cosine"}),
     "paper": Schedule(
         "the paper's (A.4), where known",
