@@ -146,6 +146,41 @@ def test_minutes_add_up_over_interruptions():
     assert minutes(metrics, 4) == pytest.approx((10 * 4 / 5 + 20 * 4 / 20) / 60, rel=1e-12)
 
 
+def test_colocalisation_needs_its_encoder(small, place):
+    with pytest.raises(ValueError, match="^localise/tc-3 compares windows by the network of moved/cnn: run that first"):
+        run(Cell("localise/tc-3", "first", 0), place)
+
+
+def test_the_record_of_a_colocalisation(small, place, monkeypatch):
+    """What is not found counts as error. The run itself has tests of its own."""
+    asked = []
+
+    def found(config, folder, *, resume):
+        asked.append((config, resume))
+        (folder / "config.json").write_text('{"parameters": 5947}')
+        return None, {"localised": 62.5, "iou": 0.5, "boxes": [[0, 0, 1]] * 8}
+
+    monkeypatch.setattr(runners.colocalisation, "run", found)
+    monkeypatch.setattr(runners.colocalisation, "draw_boxes", lambda done: None)
+    run(Cell("moved/cnn", "first", 2), place)
+    record = run(Cell("localise/tc-3", "first", 2), place)
+    assert (record["test_error"], record["test_images"], record["iou"], record["parameters"]) == (37.5, 8, 0.5, 5947)
+    (config, resume), = asked
+    assert (config.label, config.clutter, config.seed, resume) == (3, True, 2, False)
+    assert config.encoder == str(place.runs / "first" / "moved" / "cnn" / "2") and "encoder" not in record["config"]
+
+
+def test_where_data_are(tmp_path):
+    """One folder for all: MNIST's own, or one with a folder for each kind."""
+    assert Place("runs").data("rts") is None
+    assert Place("runs", str(tmp_path)).data("rts") == Place("runs", str(tmp_path)).data("gtsrb") == str(tmp_path)
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "gtsrb").mkdir()
+    here = Place("runs", str(tmp_path))
+    assert [here.data(name) for name in ("rts", "gtsrb", "svhn")] == [
+        str(tmp_path / "mnist"), str(tmp_path / "gtsrb"), str(tmp_path)]
+
+
 # Several at once
 
 

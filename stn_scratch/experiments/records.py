@@ -53,16 +53,6 @@ def write_record(record, folder):
         file.write(json.dumps(record, indent=1).encode() + b"\n")
 
 
-def minutes(metrics, batch):
-    """The time spent on training steps, all parts of an interrupted run together."""
-    seconds, before = 0.0, 0
-    for record in metrics:
-        if "images_per_s" in record:
-            seconds += (record["step"] - before) * batch / record["images_per_s"]
-            before = record["step"]
-    return seconds / 60
-
-
 def device(config):
     threads = getattr(config, "threads", 1) or "all"
     return "GPU" if config.device == "gpu" else f"CPU, {threads} thread{'s' if threads != 1 else ''}"
