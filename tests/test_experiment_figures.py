@@ -18,11 +18,11 @@ def test_errors():
         record("rts/cnn", 0, 1.0), record("rts/cnn", 1, 3.0), record("rts/st-cnn-tps", 0, 0.25),
         record("rts/st-cnn-tps", 0, 0.125, "better"), record("e/fcn", 0, 5.0), record("tc/fcn", 0, 9.0))}
     panels = {ax.get_title(): ax for ax in figures.draw_errors(found).axes}
-    assert list(panels) == ["R", "RTS", "P", "E"]
+    assert list(panels) == ["RTS", "E"]
     widths = {title: [bar.get_width() for bar in ax.patches] for title, ax in panels.items()}
     # the mean over seeds; the longest schedule; each in its panel
-    assert widths == {"R": [], "RTS": [2.0, 0.125], "P": [], "E": [5.0]}
-    names = [text.get_text() for text in panels["R"].get_yticklabels()]
+    assert widths == {"RTS": [2.0, 0.125], "E": [5.0]}
+    names = [text.get_text() for text in panels["RTS"].get_yticklabels()]
     heights = [bar.get_y() + bar.get_height() / 2 for bar in panels["RTS"].patches]
     assert [names[round(y)] for y in heights] == ["cnn", "st-cnn tps"]
     paper = [line.get_xdata()[0] for line in panels["RTS"].lines if line.get_linewidth() == 2.5]

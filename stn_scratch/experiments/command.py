@@ -63,7 +63,7 @@ def experiments(**given):
     if not found:
         raise ValueError(f"there is no record of an experiment, in {options.runs} or {options.records}")
     if options.table:
-        write_results(found, options.results, options.records)
+        write_results(found, options.results, options.records, FIGURES)
         print(f"{options.results}: {len(found)} runs")
     else:
         print("pictures:", ", ".join(map(str, figures.draw(found, options, FIGURES))))

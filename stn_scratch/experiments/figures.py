@@ -9,7 +9,7 @@ from stn_scratch.backend import to_host
 from stn_scratch.experiments.records import Cell
 from stn_scratch.experiments.rows import DISTORTIONS, ROWS
 from stn_scratch.experiments.schedules import SCHEDULES
-from stn_scratch.experiments.table import longest, mean
+from stn_scratch.experiments.table import PICTURES, longest, mean
 from stn_scratch.training import batches, loop
 from stn_scratch.training.checkpoint import load_checkpoint
 from stn_scratch.training.config import load_config, resume_config
@@ -26,8 +26,9 @@ def draw_errors(found):
     """A panel for each distortion, a bar for each network, and the paper's figure as a line across it."""
     groups = longest(found, "distorted")
     lines = list(dict.fromkeys(row.line for row in ROWS.values() if row.table == "distorted"))
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    for ax, data in zip(figure.subplots(1, len(DISTORTIONS), sharey=True), DISTORTIONS, strict=True):
+    shown = [data for data in DISTORTIONS if any(ROWS[name].options["data"] == data for name in groups)]
+    figure = Figure(figsize=(2.5 * max(len(shown), 2) + 1.5, 3.4), layout="constrained")
+    for ax, data in zip(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0], shown, strict=True):
         for name, (_, records) in groups.items():
             row, errors = ROWS[name], [record["test_error"] for record in records]
             if row.options["data"] == data:
@@ -110,10 +111,11 @@ def draw_rescued(found):
 def draw(found, options, folder):
     """Write both pictures, the second where checkpoints are at hand; gives their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    figures = {"errors.png": draw_errors(found)}
+    errors, digits = PICTURES
+    figures = {errors: draw_errors(found)} if longest(found, "distorted") else {}
     best = max((cell.schedule for cell in found), key=list(SCHEDULES).index)
     if groups := rescued(options.runs, best, options.seed[0], options.data_dir):
-        figures["digits.png"] = draw_rescued(groups)
+        figures[digits] = draw_rescued(groups)
     for name, figure in figures.items():
         figure.savefig(folder / name, dpi=110)
     return [folder / name for name in figures]

@@ -7,6 +7,7 @@ from stn_scratch.experiments.rows import ROWS, TABLES
 from stn_scratch.experiments.schedules import SCHEDULES
 from stn_scratch.training.files import replacing
 
+PICTURES = {"errors.png": "Test errors beside the paper's", "digits.png": "Test digits that only the ST-CNN gets right"}
 COMMAND = "python -m stn_scratch experiments"
 HEAD = """# Results
 
@@ -22,8 +23,8 @@ machine it was, busy or not.
 """
 
 
-def write_results(found, path, records):
-    """Write the page. found: {Cell: record}; records: the folder that they are in, for the page to name."""
+def write_results(found, path, records, pictures):
+    """Write the page. found: {Cell: record}; records, pictures: the folders that they are in, for the page to name."""
     used = [name for name in SCHEDULES if any(cell.schedule == name for cell in found)]
     schedules = "\n".join(f"- `{name}`: {SCHEDULES[name].description}" for name in used)
     sections = [HEAD.format(records=records, schedules=schedules)]
@@ -31,6 +32,9 @@ def write_results(found, path, records):
         groups = {key: group for key, group in _groups(found).items() if ROWS[key[0]].table == table}
         if groups:
             sections += [f"## {title}\n\n{text.strip()}\n", _overview(longest(found, table)), _details(groups)]
+            if table == "distorted":
+                sections += [f"![{what}]({pictures / name})\n" for name, what in PICTURES.items()
+                             if (path.parent / pictures / name).is_file()]
     with replacing(path) as file:
         file.write("\n".join(sections).encode())
 
