@@ -178,7 +178,7 @@ def info(*, models):
     """Print versions and device, and with `models` every network's parameter count at the paper's budget."""
     print(", ".join(f"{name} {number}" for name, number in versions().items()))
     print("GPU:", "ready" if gpu_available() else "none (CuPy is not installed, or it sees no device)")
-    print("kernels compiled for the CPU:", cuda.compiled_state())
+    print("compiled kernels:", cuda.compiled_state())
     if not models:
         return
     print(f"\n{'parameters':<28}" + "".join(f"{f'{n}x{n}':>10}" for n in (28, 42, 60)))

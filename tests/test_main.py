@@ -225,7 +225,7 @@ def test_help_lists_what_there_is_to_choose_from():
 def test_info():
     lines = succeeds("info").splitlines()
     assert "numpy " in lines[0] and "stn_scratch " in lines[0] and lines[1].startswith("GPU: ")
-    assert lines[2].startswith("kernels compiled for the CPU: ") and len(lines) == 3
+    assert lines[2].startswith("compiled kernels: ") and len(lines) == 3
 
 
 def test_info_lists_the_models():

@@ -5,7 +5,6 @@ import platform
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 
-import numpy as np
 from threadpoolctl import threadpool_info
 
 from stn_scratch import cuda
@@ -105,8 +104,8 @@ def versions():
             continue
     # a product of matrices differs in its last bits, and in speed, from one kernel of BLAS to another
     kernels = {library["architecture"] for library in threadpool_info() if library.get("architecture")}
-    compiled = "on" if cuda.available(np.zeros(1, "float32"), cpu=True) else "off"
-    return found | {"blas": ", ".join(sorted(kernels)) or "unknown", "compiled kernels": compiled}
+    found["blas"] = ", ".join(sorted(kernels)) or "unknown"
+    return found | ({"compiled kernels": "on"} if cuda.compiled_state().startswith("on") else {})
 
 
 def save_config(path, config, **facts):
