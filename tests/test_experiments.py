@@ -276,13 +276,15 @@ def record(name, seed, error, schedule="first"):
 def test_the_page(tmp_path, monkeypatch):
     found = {Cell(r["row"], r["schedule"], r["seed"]): r for r in (
         record("r/cnn", 0, 1.0), record("r/cnn", 2, 2.0), record("r/cnn", 1, 4.5), record("rts/cnn", 0, 3.0),
-        record("rts/cnn", 0, 0.875, "better"), record("r/st-cnn-tps", 0, 0.25), record("tc/fcn", 0, 20.0))}
+        record("rts/cnn", 0, 0.875, "better"), record("rts/fcn", 0, 9.0), record("r/st-cnn-tps", 0, 0.25),
+        record("tc/fcn", 0, 20.0))}
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "errors.png").touch()
     table.write_results(found, tmp_path / "R.md", "results", Path("docs"))
     text = (tmp_path / "R.md").read_text()
     # the mean over seeds, and of two schedules the longer
-    assert "| error, % (the paper's) | R | RTS |\n|---|---|---|\n| cnn | 2.50 (1.2) | 0.88 (0.8) |\n" \
+    assert "| error, % (the paper's) | R | RTS |\n|---|---|---|\n| fcn |  | 9.00 (5.2) |\n" \
+           "| cnn | 2.50 (1.2) | 0.88 (0.8) |\n" \
            "| st-cnn tps | 0.25 (0.7) |  |\n" in text
     assert "| 1.2 | 2.50 [1.00, 4.50] | 0, 1, 2 | 1,500 x 256 | 100,000, 100,001, 100,002 | 5.0 | CPU, 1 thread " \
            "| abc1234 | `--run r/cnn --schedule first --seed 0 1 2` |\n" in text

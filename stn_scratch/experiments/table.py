@@ -69,8 +69,9 @@ def _overview(best):
 
 
 def _in_order(names, key):
-    """What `key` says of some rows, each once, in the order of all rows."""
-    return list(dict.fromkeys(key(row) for name, row in ROWS.items() if name in names))
+    """What `key` says of some rows, each once, in the order in which it comes up among all rows."""
+    said = {key(ROWS[name]) for name in names}
+    return [value for value in dict.fromkeys(map(key, ROWS.values())) if value in said]
 
 
 def _beside(row):
