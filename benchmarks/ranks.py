@@ -75,7 +75,8 @@ def main():
     print(f"medians: {one:.0f} and {many:.0f} images/s, ratio {many / one:.2f}; by CPU time {many_cpu / one_cpu:.2f}; "
           f"{parallel.cores()} cores")
     if options.json:
-        Path(options.json).write_text(json.dumps({**vars(options), "pairs": pairs}, indent=2))
+        asked = {name: value for name, value in vars(options).items() if name not in ("json", "worker")}
+        Path(options.json).write_text(json.dumps({**asked, "pairs": pairs}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
