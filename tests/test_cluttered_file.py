@@ -144,12 +144,12 @@ def test_the_command_line_says_so():
 
 @pytest.mark.parametrize("model", ["cnn", "st-cnn", "mst-cnn"])
 def test_networks_learn_it(folder, model, tmp_path):
-    options = {"digits": "auto", "data_dir": str(folder), "iterations": 30, "parameters": 30_000, "decay_every": 30,
-               "shard": 32, "batch": 20, "validate_every": 30, "checkpoint_every": 30}
+    options = {"digits": "auto", "data_dir": str(folder), "iterations": 40, "parameters": 30_000, "decay_every": 40,
+               "lr": 0.01, "shard": 32, "batch": 20, "validate_every": 40, "checkpoint_every": 40}
     _, _, images = loop.start(Config(**SMALL | options, data="cluttered-file", model=model), tmp_path / "run",
                               progress=False)
     losses = [record["loss"] for record in loop.read_metrics(tmp_path / "run") if "loss" in record]
-    assert images == 20 and np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+    assert images == 20 and np.mean(losses[-5:]) < 0.3 * np.mean(losses[:5])
 
 
 # The real file

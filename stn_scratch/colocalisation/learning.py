@@ -153,6 +153,8 @@ def fit(p, scene):
     return {"localised": 100 * float((found > LOCALISED).mean()), "iou": float(found.mean())}
 
 
+# one thread for BLAS: how many share a product may change its last bit, and a run is the same on any machine's threads
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def run(config, folder, *, resume=False):
     """Learn to the end of `config`, from the folder's checkpoint with `resume`, else from the beginning.
 
@@ -190,7 +192,7 @@ def _learn(run, rng, done, width):
     if not done:
         _log_boxes(run, 0, images, {"blur": width})
     losses = []
-    with threadpool_limits(1, user_api="blas"), asked_to_stop(parallel.Ranks()) as asked:
+    with asked_to_stop(parallel.Ranks()) as asked:
         for number in range(done + 1, config.iterations + 1):
             losses.append(step(run, number, images, rng))
             ends = bool(asked) or number == config.iterations
