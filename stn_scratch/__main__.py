@@ -121,8 +121,8 @@ def _train_one(model, out, *, resume, overwrite, **given):
     seconds = time.perf_counter() - began
     paths = _pictures(run)
     print(f"test error: {error:.2f} % ({images} images)", flush=True)
-    _, transformers, own_transformer = MODELS[config.model]
-    looks = paths[-1] if transformers or own_transformer else "-"
+    # of a network without a transformer there is no grids.png
+    looks = paths[-1] if any(Path(path).name == "grids.png" for path in paths) else "-"
     return config.model, count_parameters(run.params), error, seconds, looks
 
 
@@ -182,7 +182,7 @@ def info(*, models):
     if not models:
         return
     print(f"\n{'parameters':<28}" + "".join(f"{f'{n}x{n}':>10}" for n in (28, 42, 60)))
-    for name, (_, transformers, _) in MODELS.items():
+    for name, (_, transformers) in MODELS.items():
         for transform in TRANSFORMATIONS if transformers else ("",):
             options = {"transform": transform} if transform else {}
             counts = [_count(name, side, options) for side in (28, 42, 60)]

@@ -7,6 +7,7 @@ every pair that is wrong consistently.
 import checks_of_pairs as checks
 import numpy
 import pytest
+from mutants import checked_by, mutants_of
 from strict import strict
 
 from stn_scratch import transformer
@@ -33,15 +34,7 @@ CHECKS = {
     "affine grid": checks.affine_grid,
     "two paths": checks.two_paths,
 }
-MUTANTS = {}
-
-
-def mutant(caught, deceived=""):
-    """Name a function that plants a mistake, and the checks that must fail and pass. Names are separated by `; `."""
-    def add(plant):
-        MUTANTS[plant.__name__] = plant, caught.split("; "), [name for name in deceived.split("; ") if name]
-        return plant
-    return add
+MUTANTS, mutant = mutants_of()
 
 
 @pytest.fixture(autouse=True)
@@ -227,22 +220,7 @@ def path_through_the_pixels_lost(patch):
 
 # The tests.
 
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_package_passes(xp, name):
-    CHECKS[name](xp)
-
-
-@pytest.mark.parametrize("name, check", [(name, check) for name, (_, caught, _) in MUTANTS.items() for check in caught])
-def test_caught(monkeypatch, name, check):
-    MUTANTS[name][0](monkeypatch)
-    with pytest.raises(AssertionError):
-        CHECKS[check](numpy)
-
-
-@pytest.mark.parametrize("name, check", [(name, check) for name, (*_, passed) in MUTANTS.items() for check in passed])
-def test_deceived(monkeypatch, name, check):
-    MUTANTS[name][0](monkeypatch)
-    CHECKS[check](numpy)
+test_the_package_passes, test_caught, test_deceived = checked_by(CHECKS, MUTANTS)
 
 
 @pytest.mark.parametrize("plant, check, sentence", [

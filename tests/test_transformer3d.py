@@ -3,6 +3,7 @@
 import checks_of_transformer3d as checks
 import numpy
 import pytest
+from mutants import checked_by, mutants_of
 from sentences import raises
 from small_networks import same, same_tree, start
 
@@ -16,15 +17,7 @@ from stn_scratch.transformer3d import FlattenDepth, SpatialTransformer3D
 
 CHECKS = {name: getattr(checks, name.replace(" ", "_")) for name in (
     "identity", "turned cube", "cropped cube", "two paths", "parameter gradients", "views", "view gradients")}
-MUTANTS = {}
-
-
-def mutant(caught, deceived):
-    """Name a function that plants a mistake, and the checks that must fail and pass. Names are separated by `; `."""
-    def add(plant):
-        MUTANTS[plant.__name__] = plant, caught.split("; "), deceived.split("; ")
-        return plant
-    return add
+MUTANTS, mutant = mutants_of()
 
 
 def change_backward(patch, change):
@@ -84,22 +77,7 @@ def spacing_forgotten_in_backward(patch):
         FlattenDepth(self.axis), dW, cache, **options))
 
 
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_package_passes(xp, name):
-    CHECKS[name](xp)
-
-
-@pytest.mark.parametrize("name, check", [(name, check) for name, (_, caught, _) in MUTANTS.items() for check in caught])
-def test_caught(monkeypatch, name, check):
-    MUTANTS[name][0](monkeypatch)
-    with pytest.raises(AssertionError):
-        CHECKS[check](numpy)
-
-
-@pytest.mark.parametrize("name, check", [(name, check) for name, (*_, passed) in MUTANTS.items() for check in passed])
-def test_deceived(monkeypatch, name, check):
-    MUTANTS[name][0](monkeypatch)
-    CHECKS[check](numpy)
+test_the_package_passes, test_caught, test_deceived = checked_by(CHECKS, MUTANTS)
 
 
 def test_float32_stays_float32(xp):

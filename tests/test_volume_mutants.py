@@ -4,8 +4,8 @@ import itertools
 
 import checks_of_volume as checks
 import numpy
-import pytest
 from checks_of_pairs import PADDINGS
+from mutants import checked_by, mutants_of
 
 from stn_scratch.grids import volume as grids
 from stn_scratch.sampling import sampler
@@ -27,15 +27,7 @@ CHECKS = {
     "flatten gradients": checks.flatten_gradients,
     "whole gradients": lambda xp: [checks.whole_gradients(xp, padding=padding) for padding in PADDINGS],
 }
-MUTANTS = {}
-
-
-def mutant(caught, deceived):
-    """Name a function that plants a mistake, and the checks that must fail and pass. Names are separated by `; `."""
-    def add(plant):
-        MUTANTS[plant.__name__] = plant, caught.split("; "), deceived.split("; ")
-        return plant
-    return add
+MUTANTS, mutant = mutants_of()
 
 
 def change_dgrid(patch, change):
@@ -194,19 +186,4 @@ def gradient_shared_among_the_planes(patch):
 
 # The tests.
 
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_package_passes(xp, name):
-    CHECKS[name](xp)
-
-
-@pytest.mark.parametrize("name, check", [(name, check) for name, (_, caught, _) in MUTANTS.items() for check in caught])
-def test_caught(monkeypatch, name, check):
-    MUTANTS[name][0](monkeypatch)
-    with pytest.raises(AssertionError):
-        CHECKS[check](numpy)
-
-
-@pytest.mark.parametrize("name, check", [(name, check) for name, (*_, passed) in MUTANTS.items() for check in passed])
-def test_deceived(monkeypatch, name, check):
-    MUTANTS[name][0](monkeypatch)
-    CHECKS[check](numpy)
+test_the_package_passes, test_caught, test_deceived = checked_by(CHECKS, MUTANTS)

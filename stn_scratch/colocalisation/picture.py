@@ -6,7 +6,7 @@ from matplotlib.patches import Rectangle
 from stn_scratch.backend import to_host
 from stn_scratch.colocalisation.images import CANVAS
 from stn_scratch.training import loop
-from stn_scratch.training.figures import GRID, POINTS
+from stn_scratch.training.figures import GRID, OUTSIDE, POINTS
 
 PICTURE = "localised.png"
 COLUMNS = 6
@@ -29,7 +29,7 @@ def draw_boxes(run):
             _box(ax, records[number]["boxes"][k], color=GRID, linestyle="-")
             # a margin, for the first windows are larger than the image
             ax.set(xticks=[], yticks=[], xlim=(-0.3 * CANVAS, 1.3 * CANVAS), ylim=(1.3 * CANVAS, -0.3 * CANVAS),
-                   facecolor="#505050")
+                   facecolor=OUTSIDE)
     for ax, number in zip(axes[0], chosen, strict=True):
         ax.set_title(f"step {records[number]['step']}\n{records[number]['localised']:.0f} %", fontsize=9)
     figure.supxlabel("orange: the window;  blue, dotted: the digit's frame;  per cent: IoU > 0.5, of all images",

@@ -17,6 +17,8 @@ from importlib.resources import files
 from pathlib import Path
 from threading import Lock
 
+from stn_scratch.user_cache import cache_folder
+
 COMPILERS = ("g++", "clang++", "c++")
 # As on the GPU, no product and sum are rounded in one, and no sum is reordered but where the text allows it: nothing of
 # -ffast-math, only that nobody looks at errno and at the flags of floating-point exceptions
@@ -77,11 +79,6 @@ def _export(k, expression, parameters):
             f"    {run({})}\n}}\n")
 
 
-def cache_folder():
-    """Where libraries are kept: $XDG_CACHE_HOME/stn_scratch/compiled, by default under ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stn_scratch" / "compiled"
-
-
 def _run(*arguments):
     """What the compiler writes to stderr; raises RuntimeError where it fails."""
     try:
@@ -125,7 +122,7 @@ class HostModule:
         self.names, self.code = list(name_expressions), code
         with self._one:
             self.library = compiled("\n".join([header(), code, exports(code, self.names)]), flags,
-                                    folder or cache_folder())
+                                    folder or cache_folder("compiled"))
 
     def get_function(self, name):
         return HostKernel(self.library[f"kernel_{self.names.index(name)}"], name, signature(self.code, name))

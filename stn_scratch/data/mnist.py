@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stn_scratch.data.download import download
+from stn_scratch.user_cache import cache_folder
 from stn_scratch.validate import check_choice
 
 # sha256 of the unpacked content: the same digits are in circulation in several .gz packings.
@@ -154,9 +155,9 @@ def _from_folder(folder, called):
 
 
 def _cache_folder():
-    """Where downloads are kept: $XDG_CACHE_HOME/stn_scratch/mnist, by default under ~/.cache."""
+    """Where downloads are kept."""
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stn_scratch" / "mnist"
+        return cache_folder("mnist")
     except RuntimeError:
         raise OSError("there is no home folder to keep a download in") from None
 

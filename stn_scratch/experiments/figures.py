@@ -9,12 +9,12 @@ from stn_scratch.backend import to_host
 from stn_scratch.experiments.records import Cell
 from stn_scratch.experiments.rows import DISTORTIONS, ROWS
 from stn_scratch.experiments.schedules import SCHEDULES
-from stn_scratch.experiments.table import PICTURES, longest, mean
+from stn_scratch.experiments.table import PICTURES, groups_of, longest, mean
 from stn_scratch.training import batches, loop
 from stn_scratch.training.checkpoint import load_checkpoint
 from stn_scratch.training.config import load_config, resume_config
-from stn_scratch.training.figures import draw_grid, in_pixels
-from stn_scratch.training.step import by_head
+from stn_scratch.training.figures import OUTSIDE, draw_grid, in_pixels
+from stn_scratch.training.step import said
 from stn_scratch.transformer import looks
 
 PLAIN, WITH = "#9a9a9a", "#2166ac"  # bars of networks without and with a transformer
@@ -24,7 +24,7 @@ CLOSEST = {"r": "affine", "rts": "affine", "p": "projective", "e": "tps"}  # the
 
 def draw_errors(found):
     """A panel for each distortion, a bar for each network, and the paper's figure as a line across it."""
-    groups = longest(found, "distorted")
+    groups = longest(groups_of(found, "distorted"))
     lines = list(dict.fromkeys(row.line for row in ROWS.values() if row.table == "distorted"))
     shown = [data for data in DISTORTIONS if any(ROWS[name].options["data"] == data for name in groups)]
     figure = Figure(figsize=(2.5 * max(len(shown), 2) + 1.5, 3.4), layout="constrained")
@@ -55,12 +55,12 @@ class Rescued:
         parts = zip(*(batches.fixed_batches(run.splits[batches.TEST], data, seed=run.config.seed, purpose=batches.TEST)
                       for run in (cnn, st_cnn)), strict=True)
         for (x, labels), _ in parts:
-            said = by_head(cnn.network.forward(cnn.params, x)[0], labels).argmax(axis=1)
+            mistaken = said(cnn.network.forward(cnn.params, x)[0], labels)
             logits, (look,) = looks(st_cnn.network, st_cnn.params, x)
-            for k in np.flatnonzero(to_host((said != labels) & (logits.argmax(axis=1) == labels))):
+            for k in np.flatnonzero(to_host((mistaken != labels) & (said(logits, labels) == labels))):
                 self.x.append(to_host(x[k]))
                 self.labels.append(int(labels[k]))
-                self.said.append(int(said[k]))
+                self.said.append(int(mistaken[k]))
                 self.looks.append(look._replace(U=look.U[k:k + 1], grid=look.grid[k:k + 1], V=look.V[k:k + 1]))
             if len(self.x) >= SHOWN:
                 break
@@ -101,7 +101,7 @@ def draw_rescued(found):
             above[k].set_title(f"{group.labels[k]}, CNN said {group.said[k]}", fontsize=8.5)
             H, W = group.x[k].shape[:2]
             draw_grid(above[k], in_pixels(look.grid, look)[0])
-            above[k].set(xlim=(-0.2 * W, 1.2 * W - 1), ylim=(1.2 * H - 1, -0.2 * H), facecolor="#505050")
+            above[k].set(xlim=(-0.2 * W, 1.2 * W - 1), ylim=(1.2 * H - 1, -0.2 * H), facecolor=OUTSIDE)
             below[k].imshow(to_host(look.V)[0].mean(axis=-1), cmap="gray", vmin=0, vmax=1)
     figure.supxlabel("The first test digits that the CNN misses and the ST-CNN gets right; orange: its sampling grid, "
                      "with a square where output pixel (0, 0) is read", fontsize=9)
@@ -112,7 +112,7 @@ def draw(found, options, folder):
     """Write both pictures, the second where checkpoints are at hand; gives their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     errors, digits = PICTURES
-    figures = {errors: draw_errors(found)} if longest(found, "distorted") else {}
+    figures = {errors: draw_errors(found)} if groups_of(found, "distorted") else {}
     best = max((cell.schedule for cell in found), key=list(SCHEDULES).index)
     if groups := rescued(options.runs, best, options.seed[0], options.data_dir):
         figures[digits] = draw_rescued(groups)

@@ -39,11 +39,13 @@ class Cell(NamedTuple):
     def command(self):
         return " ".join(["python -m stn_scratch", *self.arguments()])
 
+
 def record_of(cell, folder, config, **found):
     """The record of a run that has just ended; found: what it found, and how."""
     facts = json.loads((folder / CONFIG).read_text())
+    digits = {"digits": facts["digits"].split(" from ")[0]} if "digits" in facts else {}
     settings = {name: value for name, value in asdict(config).items() if name not in OF_THIS_MACHINE}
-    return {**cell._asdict(), **found, "parameters": facts["parameters"], "device": device(config),
+    return {**cell._asdict(), **found, **digits, "parameters": facts["parameters"], "device": device(config),
             "command": cell.command(), "config": settings, "versions": versions(), "commit": commit(),
             "date": datetime.now(UTC).date().isoformat()}
 

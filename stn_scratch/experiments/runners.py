@@ -1,12 +1,11 @@
 """What a cell does: train a classifier, or find the digits of one class."""
 
-import json
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 from stn_scratch import colocalisation
-from stn_scratch.experiments.records import record_of
+from stn_scratch.experiments.records import RECORD, record_of
 from stn_scratch.experiments.rows import ENCODER, ROWS
 from stn_scratch.experiments.schedules import SCHEDULES
 from stn_scratch.training import loop
@@ -54,9 +53,8 @@ def classify(cell, place, *, begun, progress):
     run, error, images = loop.start(config, folder, resume=begun, progress=progress)
     metrics = loop.read_metrics(folder)
     validation = [record["validation_error"] for record in metrics if "validation_error" in record]
-    digits = json.loads((folder / loop.CONFIG).read_text())["digits"].split(" from ")[0]
     return record_of(cell, folder, run.config, test_error=error, test_images=images, validation_error=validation[-1],
-                     minutes=round(minutes(metrics, config.batch), 2), digits=digits)
+                     minutes=round(minutes(metrics, config.batch), 2))
 
 
 def minutes(metrics, batch):
@@ -72,7 +70,7 @@ def minutes(metrics, batch):
 def colocalise(cell, place, *, begun, progress):
     """Find the digits of one class -> the record; its error is the share of those that were not found."""
     encoder = cell._replace(row=ENCODER).folder(place.runs)
-    if not any("test_error" in record for record in loop.read_metrics(encoder)):
+    if not (encoder / RECORD).is_file():
         raise ValueError(f"{cell.row} compares windows by the network of {ENCODER}: run that first, by the same "
                          "schedule and seed")
     config = colocalisation.Config(encoder=str(encoder), data_dir=place.data("moved"), seed=cell.seed,

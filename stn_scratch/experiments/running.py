@@ -11,7 +11,7 @@ try:
 except ImportError:  # Windows: there is no lock
     fcntl = None
 
-from stn_scratch.experiments.records import RECORD, read_record, write_record
+from stn_scratch.experiments.records import RECORD, cell_of, read_record, write_record
 from stn_scratch.experiments.rows import ROWS
 from stn_scratch.experiments.runners import RUNNERS
 from stn_scratch.training import parallel
@@ -120,6 +120,5 @@ def name(cell):
 
 def line(record):
     """One record as one line."""
-    cell = f"{record['row']}, {record['schedule']}, seed {record['seed']}"
-    return (f"{cell}: test error {record['test_error']:.2f} % after {record['config']['iterations']} steps, "
-            f"{record['minutes']:.1f} minutes")
+    return (f"{name(cell_of(record))}: test error {record['test_error']:.2f} % after "
+            f"{record['config']['iterations']} steps, {record['minutes']:.1f} minutes")

@@ -29,9 +29,9 @@ def write_results(found, path, records, pictures):
     schedules = "\n".join(f"- `{name}`: {SCHEDULES[name].description}" for name in used)
     sections = [HEAD.format(records=records, schedules=schedules)]
     for table, (title, text) in TABLES.items():
-        groups = {key: group for key, group in _groups(found).items() if ROWS[key[0]].table == table}
+        groups = groups_of(found, table)
         if groups:
-            sections += [f"## {title}\n\n{text.strip()}\n", _overview(longest(found, table)), _details(groups)]
+            sections += [f"## {title}\n\n{text.strip()}\n", _overview(longest(groups)), _details(groups)]
             if table == "distorted":
                 sections += [f"![{what}]({pictures / name})\n" for name, what in PICTURES.items()
                              if (path.parent / pictures / name).is_file()]
@@ -39,19 +39,19 @@ def write_results(found, path, records, pictures):
         file.write("\n".join(sections).encode())
 
 
-def _groups(found):
-    """The records of each row and schedule, one for each seed, in the order of the rows."""
+def groups_of(found, table):
+    """The records of each row and schedule of a table, one for each seed, in the order of the rows."""
     groups = defaultdict(list)
     order = {name: k for k, name in enumerate(ROWS)}
     for cell, record in sorted(found.items(), key=lambda item: (order[item[0].row], item[0].schedule, item[0].seed)):
-        groups[cell.row, cell.schedule].append(record)
+        if ROWS[cell.row].table == table:
+            groups[cell.row, cell.schedule].append(record)
     return groups
 
 
-def longest(found, table):
-    """{row: (schedule, records)}: of each row of a table what was trained by its longest schedule."""
+def longest(groups):
+    """{row: (schedule, records)}: of each row what was trained by its longest schedule."""
     order = list(SCHEDULES)
-    groups = {key: records for key, records in _groups(found).items() if ROWS[key[0]].table == table}
     return {row: (schedule, groups[row, schedule])
             for row, schedule in sorted(groups, key=lambda key: order.index(key[1]))}
 

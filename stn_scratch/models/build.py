@@ -30,7 +30,7 @@ def make_network(name, *, in_shape, width, classes=10, transform="affine", downs
     if downsample is None:
         downsample = 2 if min(in_shape[:2]) >= 42 else 1
     check_whole("downsample", downsample)
-    classifier, transformers, _ = MODELS[name]
+    classifier, transformers = MODELS[name]
     layers = []
     for k, layer in enumerate(classifier(width, classes)):
         if k in transformers:

@@ -13,4 +13,3 @@ class Model(NamedTuple):
 
     classifier: object
     transformers: dict = {}  # noqa: RUF012  nobody writes to it
-    own_transformer: bool = False  # one among the classifier's own layers, whose transformation is fixed

@@ -48,5 +48,4 @@ def _cropped(parts, width, classes):
     return [PartTransformers(parts_localisation(), parts, Sequential(*descriptor(width))), Dense(classes)]
 
 
-MODELS = {"parts-cnn": Model(whole), "2st-cnn": Model(two_parts, own_transformer=True),
-          "4st-cnn": Model(four_parts, own_transformer=True)}
+MODELS = {"parts-cnn": Model(whole), "2st-cnn": Model(two_parts), "4st-cnn": Model(four_parts)}

@@ -4,9 +4,9 @@ Both look along z at the flattened volume. `volume-cnn` takes it as it comes; `v
 transformer. The paper gives no sizes of this network: they are ours.
 """
 
-from stn_scratch.models.digits import cnn
+from stn_scratch.models.digits import cnn, cnn_localisation
 from stn_scratch.models.model import Model
-from stn_scratch.network import AvgPool, Conv2D, Dense, Flatten, MaxPool, Parallel, ReLU, Sequential
+from stn_scratch.network import AvgPool, Parallel, Sequential
 from stn_scratch.transformer3d import FlattenDepth, SpatialTransformer3D
 
 
@@ -15,8 +15,8 @@ def volume_localisation():
 
     A digit's place and tilt show in them, and an image costs a sixtieth of its volume. (The volume must be a cube.)
     """
-    return Sequential(Parallel(FlattenDepth("z"), FlattenDepth("y"), FlattenDepth("x")), AvgPool(2, ceil=True),
-                      Conv2D(20, 5), MaxPool(2, ceil=True), ReLU(), Conv2D(20, 5), ReLU(), Flatten(), Dense(20), ReLU())
+    views = Parallel(FlattenDepth("z"), FlattenDepth("y"), FlattenDepth("x"))
+    return Sequential(views, *cnn_localisation().networks.values())
 
 
 def flattened(width, classes):
@@ -30,4 +30,4 @@ def turned(width, classes):
             *cnn(width, classes)]
 
 
-MODELS = {"volume-cnn": Model(flattened), "volume-st-cnn": Model(turned, own_transformer=True)}
+MODELS = {"volume-cnn": Model(flattened), "volume-st-cnn": Model(turned)}

@@ -9,7 +9,7 @@ from stn_scratch.data.tasks import TASKS
 from stn_scratch.grids.affine import affine_grid_forward
 from stn_scratch.training import batches
 from stn_scratch.training.figures import OUTSIDE, as_shown, draw_grid, draw_image, in_pixels, verdict
-from stn_scratch.training.step import by_head
+from stn_scratch.training.step import said
 from stn_scratch.transformer import Look, looks
 
 DIGITS_SHOWN = 12
@@ -32,8 +32,7 @@ def look_at(run):
     x, labels = batches.fixed_set(split, run.config.data, seed=run.config.seed, purpose=batches.TEST)
     logits, seen = looks(run.network, run.params, x)
     seen = [from_the_front(Look(*map(to_host, look[:-1]), look.transformer)) for look in seen]
-    predicted = by_head(logits, labels).argmax(axis=1).reshape(labels.shape)
-    return Shown(flat(to_host(x)), to_host(labels), to_host(predicted), seen, TASKS[run.config.data].null)
+    return Shown(flat(to_host(x)), to_host(labels), to_host(said(logits, labels)), seen, TASKS[run.config.data].null)
 
 
 def from_the_front(look):

@@ -40,9 +40,14 @@ def by_head(logits, labels):
     return logits if labels.ndim == 1 else logits.reshape(labels.size, -1)
 
 
+def said(logits, labels):
+    """What the logits say, shaped like the labels."""
+    return by_head(logits, labels).argmax(axis=1).reshape(labels.shape)
+
+
 def errors(logits, labels):
     """How many images have a label that the logits do not say, a 0-d array."""
-    wrong = (by_head(logits, labels).argmax(axis=1) != labels.ravel()).reshape(labels.shape)
+    wrong = said(logits, labels) != labels
     return (wrong if labels.ndim == 1 else wrong.any(axis=1)).sum()
 
 
