@@ -148,7 +148,7 @@ def test_minutes_add_up_over_interruptions():
 
 
 def test_colocalisation_needs_its_encoder(small, place):
-    with pytest.raises(ValueError, match="^localise/tc-3 compares windows by the network of moved/cnn: run that first"):
+    with pytest.raises(ValueError, match="^localise/tc-3 compares windows by the network of none/cnn: run that first"):
         run(Cell("localise/tc-3", "first", 0), place)
 
 
@@ -163,12 +163,12 @@ def test_the_record_of_a_colocalisation(small, place, monkeypatch):
 
     monkeypatch.setattr(runners.colocalisation, "run", found)
     monkeypatch.setattr(runners.colocalisation, "draw_boxes", lambda done: None)
-    run(Cell("moved/cnn", "first", 2), place)
+    run(Cell("none/cnn", "first", 2), place)
     record = run(Cell("localise/tc-3", "first", 2), place)
     assert (record["test_error"], record["test_images"], record["iou"], record["parameters"]) == (37.5, 8, 0.5, 5947)
     (config, resume), = asked
     assert (config.label, config.clutter, config.seed, resume) == (3, True, 2, False)
-    assert config.encoder == str(place.runs / "first" / "moved" / "cnn" / "2") and "encoder" not in record["config"]
+    assert config.encoder == str(place.runs / "first" / "none" / "cnn" / "2") and "encoder" not in record["config"]
 
 
 def test_where_data_are(tmp_path):

@@ -11,7 +11,7 @@ from stn_scratch.training import loop
 def main(arguments=None):
     """Gives the exit status: 0, 2 for a sentence on stderr, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="stn_scratch.colocalisation", description=__doc__)
-    parser.add_argument("encoder", help="the folder of a run of `train --model cnn --data moved`")
+    parser.add_argument("encoder", help="the folder of a run of `train --model cnn --data none`")
     parser.add_argument("out", type=Path, help="the run's folder")
     parser.add_argument("--label", type=int, default=Config.label, help="the class (default %(default)s)")
     parser.add_argument("--clutter", action="store_true", help="TC: pieces of other digits around (default T: none)")

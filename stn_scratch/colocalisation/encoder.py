@@ -51,14 +51,14 @@ class Encoder:
 
 
 def load_encoder(folder, *, device="cpu", data_dir=None):
-    """The trained Run in a folder that `train --model cnn --data moved`, or none, has written, with its digits.
+    """The trained Run in a folder that `train --model cnn --data none` has written, with its digits.
 
     Raises FileNotFoundError or ValueError, one sentence, if there is none, or another model or task in it.
     """
     folder = Path(folder)
     config = load_config(folder / loop.CONFIG)
-    if config.model != "cnn" or config.data not in ("none", "moved"):
-        raise ValueError(f"the encoder must be a run of the model 'cnn' on the data 'moved' or 'none', and {folder} "
+    if (config.model, config.data) != ("cnn", "none"):
+        raise ValueError(f"the encoder must be a run of the model 'cnn' on the data 'none', and {folder} "
                          f"holds one of {config.model!r} on {config.data!r}")
     given = {"device": device} | ({"data_dir": data_dir} if data_dir else {})
     run, _ = loop.prepare(resume_config(config, given), folder)

@@ -76,12 +76,16 @@ def prepare(config, folder):
 def blurred(images, width):
     """images (N, S, S, 1), each pixel the Gaussian mean of standard deviation `width` around it; black beyond the edge.
 
-    Eq. (3) with a Gaussian kernel, at every pixel: V = A U A, with A the kernel between two rows or two columns.
+    Eq. (3) with a Gaussian kernel, at every pixel: V = A U A, with A the kernel between two rows or two columns. Its
+    weights on whole pixels are made to sum to 1: those of the density do so only where it is a pixel wide or more.
     """
     if width == 0:
         return images
-    m = np.arange(images.shape[1])
-    A = np.exp(-(m[:, None] - m) ** 2 / (2 * width ** 2)) / (np.sqrt(2 * np.pi) * width)
+    S = images.shape[1]
+    kernel = np.exp(-np.arange(-S, S + 1) ** 2 / (2 * width ** 2))
+    kernel /= kernel.sum()
+    m = np.arange(S)
+    A = kernel[S + m[:, None] - m]
     A = get_array_module(images).asarray(A.astype(images.dtype.name))
     return (A @ images[..., 0] @ A)[..., None]
 

@@ -10,7 +10,6 @@ from stn_scratch.data.distort import DISTORTIONS, distort
 from stn_scratch.data.fine_grained import CANVAS, CLASSES, draw_creatures, load_kinds
 from stn_scratch.data.house import NULL, draw_strips
 from stn_scratch.data.mnist import hold_out, load_digits
-from stn_scratch.data.moved import draw_moved
 from stn_scratch.data.photographs import SIGN_CLASSES, SIGNS, draw_photographs, hold_out_groups, load_signs
 from stn_scratch.data.svhn import load_svhn
 from stn_scratch.data.volume import draw_volume
@@ -51,7 +50,6 @@ TASKS = {name: Task(distortion.description, (distortion.canvas, distortion.canva
 TASKS |= {
     "addition": Task("two digits as in rts, each on a channel of its own; the label is their sum", (42, 42, 2),
                      draw_addition, classes=19, sources=2, downsample=2),
-    "moved": Task("scaled by 0.5 to 1.3 and moved by up to 5 pixels, on 28x28 pixels", (28, 28, 1), draw_moved),
     "cluttered-40": Task("random place on 40x40 pixels, five 5x5 pieces of other digits as clutter", (40, 40, 1),
                          partial(draw_cluttered, canvas=40, patches=5)),
     "cluttered-60": Task("random place on 60x60 pixels, eleven 5x5 pieces of other digits as clutter", (60, 60, 1),

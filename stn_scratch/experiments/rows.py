@@ -3,7 +3,7 @@
 from fnmatch import fnmatch
 from typing import NamedTuple
 
-ENCODER = "moved/cnn"  # the row whose CNN compares windows in co-localisation
+ENCODER = "none/cnn"  # the row whose CNN compares windows in co-localisation
 
 
 class Row(NamedTuple):
@@ -43,8 +43,8 @@ transformers side by side, each of both channels."""),
     "colocalisation": Table("Co-localisation (App. A.2, Table 5)", """
 100 images that share a digit, without labels or boxes; the figure is the share in per cent of digits that were *not*
 localised, by an intersection over union of more than 0.5. T: a digit anywhere on 84 x 84 pixels; TC: with 16 pieces of
-other digits. The paper localises all in T and 75 to 93 % in TC. The windows are compared by the network of `moved/cnn`,
-a CNN trained on digits that are scaled and moved a little; that, and going from coarse to fine, is ours."""),
+other digits. The paper localises all in T and 75 to 93 % in TC. The windows are compared by the network of `none/cnn`,
+a CNN trained on undistorted digits. Going from coarse to fine is ours."""),
     "parts": Table("Several transformers side by side (Sec. 4.3, the birds)", """
 The mechanism, not the paper's number: CUB-200 and a trained Inception are not part of this. Two or four attention
 transformers of fixed scale 0.5, placed by one localisation network, and a small CNN for each; `parts-cnn` reads the
@@ -105,11 +105,11 @@ def _rows():
                 for model in ("parts-cnn", "2st-cnn", "4st-cnn"))
     yield from (_row("house", "strips", model) for model in ("house-cnn", "house-st-single", "house-st-multi"))
     yield from (_row("volume", "volume", model) for model in ("volume-cnn", "volume-st-cnn"))
-    yield Row(ENCODER, "colocalisation", "cnn, classifying", "28 x 28", {"model": "cnn", "data": "moved"})
+    yield Row(ENCODER, "colocalisation", "cnn, classifying", "28 x 28", {"model": "cnn", "data": "none"})
     for column, clutter in (("T", False), ("TC", True)):
         for digit in range(10):
             yield Row(f"localise/{column.lower()}-{digit}", "colocalisation", f"digit {digit}", column,
-                      {"label": digit, "clutter": clutter}, task="colocalise")
+                      {"label": digit, "clutter": clutter}, None if clutter else 0.0, task="colocalise")
 
 
 ROWS = {row.name: row for row in _rows()}

@@ -73,7 +73,7 @@ def colocalise(cell, place, *, begun, progress):
     if not (encoder / RECORD).is_file():
         raise ValueError(f"{cell.row} compares windows by the network of {ENCODER}: run that first, by the same "
                          "schedule and seed")
-    config = colocalisation.Config(encoder=str(encoder), data_dir=place.data("moved"), seed=cell.seed,
+    config = colocalisation.Config(encoder=str(encoder), data_dir=place.data("none"), seed=cell.seed,
                                    device=place.device, **ROWS[cell.row].options)
     folder, began = cell.folder(place.runs), time.perf_counter()
     run, found = colocalisation.run(config, folder, resume=begun)
