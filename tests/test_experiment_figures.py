@@ -41,7 +41,7 @@ def trained(tmp_path, monkeypatch):
 
 
 def test_rescued_digits(trained):
-    (group,) = figures.rescued(trained, "first", 0, None)
+    (group,) = figures.rescued(Place(trained), 0)
     runs = {}
     for name in ("cnn", "st-cnn-affine"):
         cell = Cell(f"rts/{name}", "first", 0)
@@ -60,4 +60,13 @@ def test_rescued_digits(trained):
 
 
 def test_without_checkpoints_there_are_no_digits(tmp_path):
-    assert figures.rescued(tmp_path, "first", 0, None) == []
+    assert figures.rescued(Place(tmp_path), 0) == []
+
+
+def test_the_longest_schedule_that_both_have(trained):
+    """An ST-CNN alone that was trained for longer is no pair."""
+    folder = Cell("rts/st-cnn-affine", "longer", 0).folder(trained)
+    folder.mkdir(parents=True)
+    (folder / "record.json").touch()
+    (group,) = figures.rescued(Place(trained), 0)
+    assert group.data == "rts" and len(group.x) > 0

@@ -55,8 +55,9 @@ def experiments(**given):
              for seed in options.seed for row in (chosen(options.run) if options.run else ROWS.values())]
     if options.list:
         return _list(cells, options)
+    place = Place(options.runs, options.data_dir, options.device, options.threads)
     if options.run or options.missing:
-        return _run(cells, options)
+        return _run(cells, place, options)
     if options.weights:
         return _ship(Cell(chosen([options.weights])[0].name, options.schedule, options.seed[0]), options)
     found = collect(options.runs, options.records)
@@ -66,14 +67,13 @@ def experiments(**given):
         write_results(found, options.results, options.records, FIGURES)
         print(f"{options.results}: {len(found)} runs")
     else:
-        print("pictures:", ", ".join(map(str, figures.draw(found, options, FIGURES))))
+        print("pictures:", ", ".join(map(str, figures.draw(found, place, options.seed[0], FIGURES))))
     return 0
 
 
-def _run(cells, options):
+def _run(cells, place, options):
     if not options.run:
         cells = [cell for cell in cells if not _finished(cell, options)]
-    place = Place(options.runs, options.data_dir, options.device, options.threads)
     if options.jobs == 1 and options.executor == "local":
         failed = running.run_in_turn(cells, place, progress=not options.quiet)
     else:

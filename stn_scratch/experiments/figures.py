@@ -6,7 +6,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from stn_scratch.backend import to_host
-from stn_scratch.experiments.records import Cell
+from stn_scratch.experiments.records import RECORD, Cell
 from stn_scratch.experiments.rows import DISTORTIONS, ROWS
 from stn_scratch.experiments.schedules import SCHEDULES
 from stn_scratch.experiments.table import PICTURES, groups_of, longest, mean
@@ -66,13 +66,16 @@ class Rescued:
                 break
 
 
-def rescued(runs, schedule, seed, data_dir):
-    """A Rescued for each distortion whose CNN and ST-CNN have both been trained here."""
+def rescued(place, seed):
+    """A Rescued for each distortion whose CNN and ST-CNN have been trained here, by the longest schedule of both."""
     found = []
     for data, transform in CLOSEST.items():
-        cells = [Cell(f"{data}/{name}", schedule, seed) for name in ("cnn", f"st-cnn-{transform}")]
-        if all((cell.folder(runs) / loop.CHECKPOINT).is_file() for cell in cells):
-            found.append(Rescued(data, *(_trained(cell.folder(runs), data_dir) for cell in cells)))
+        for schedule in reversed(SCHEDULES):
+            folders = [Cell(f"{data}/{name}", schedule, seed).folder(place.runs)
+                       for name in ("cnn", f"st-cnn-{transform}")]
+            if all((folder / RECORD).is_file() for folder in folders):
+                found.append(Rescued(data, *(_trained(folder, place.data(data)) for folder in folders)))
+                break
     return found
 
 
@@ -108,13 +111,12 @@ def draw_rescued(found):
     return figure
 
 
-def draw(found, options, folder):
+def draw(found, place, seed, folder):
     """Write both pictures, the second where checkpoints are at hand; gives their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     errors, digits = PICTURES
     figures = {errors: draw_errors(found)} if groups_of(found, "distorted") else {}
-    best = max((cell.schedule for cell in found), key=list(SCHEDULES).index)
-    if groups := rescued(options.runs, best, options.seed[0], options.data_dir):
+    if groups := rescued(place, seed):
         figures[digits] = draw_rescued(groups)
     for name, figure in figures.items():
         figure.savefig(folder / name, dpi=110)

@@ -17,6 +17,10 @@ SCHEDULES = {
         "convolutions, 400,000 and 6,000 for those without (FCN): compare each kind with its own",
         {"iterations": 1500, "batch": 256, "parameters": 100_000, "decay": "cosine"},
         {"iterations": 6000, "parameters": 400_000}),
+    "longer": Schedule(
+        "ours: four times the steps of `first`; the networks that come with the package are of this one",
+        {"iterations": 6000, "batch": 256, "parameters": 100_000, "decay": "cosine"},
+        {"iterations": 24_000, "parameters": 400_000}),
     "better": Schedule(
         "ours: a tenth of the paper's steps",
         {"iterations": 15_000, "batch": 256, "parameters": 400_000, "decay": "cosine"}),

@@ -61,8 +61,11 @@ def _overview(best):
     columns = _in_order(best, lambda row: row.column)
     lines = [f"| error, % (the paper's) | {' | '.join(columns)} |",
              "|---" * (len(columns) + 1) + "|"]
-    cells = {(ROWS[name].line, ROWS[name].column): f"{mean(records):.2f}{_beside(ROWS[name])}"
-             for name, (_, records) in best.items()}
+    # where schedules differ, each figure names its own
+    mixed = len({schedule for schedule, _ in best.values()}) > 1
+    cells = {(ROWS[name].line, ROWS[name].column):
+             f"{mean(records):.2f}{_beside(ROWS[name])}" + (f" `{schedule}`" if mixed else "")
+             for name, (schedule, records) in best.items()}
     for line in _in_order(best, lambda row: row.line):
         lines.append(f"| {line} | {' | '.join(cells.get((line, column), '') for column in columns)} |")
     return "\n".join(lines) + "\n"
