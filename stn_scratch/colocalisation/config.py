@@ -28,7 +28,7 @@ class Config:
     filters: int = 8  # of the localiser's convolution
     width: int = 8  # of its two fully connected layers
     alpha: float = 1.0
-    code_scales: tuple = (0.015, 0.05, 0.05)  # of the three layers of the code: see `Encoder`
+    code_scales: tuple = (0.0, 0.0, 0.06)  # of the three layers of the code: see `Encoder`
     iterations: int = 1600
     pairs: int = 32  # of images, in one step
     lr: float = 0.4

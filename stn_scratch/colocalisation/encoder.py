@@ -16,8 +16,9 @@ class Encoder:
 
     network, params   a trained "cnn"; nothing here changes its parameters. The class layer counts without its softmax
     scales            a factor for each of these layers. alpha = 1 is a margin between squared distances, and those of
-                      a trained CNN go into the hundreds. The first layer is told apart by every shifted stroke: it
-                      gets less
+                      a trained CNN go into the hundreds. Where windows show the digit, those of the class layer are
+                      least at the digit's own place and size; those of the hidden layers go on to fall as windows
+                      grow, and draw them away. So the class layer alone counts, where the paper counts all three
     """
 
     def __init__(self, network, params, *, scales):
