@@ -40,10 +40,11 @@ def draw_errors(found):
         ax.set_yticks(range(len(lines)), lines)
         ax.spines[["top", "right"]].set_visible(False)
     ax.invert_yaxis()
-    figure.legend(handles=[Patch(color=PLAIN, label="without a transformer"), Patch(color=WITH, label="with one"),
-                           Line2D([], [], color="#d95f02", linewidth=2.5, label="the paper"),
-                           Line2D([], [], color="black", linewidth=1, label="from seed to seed")],
-                  loc="outside lower center", ncols=4, frameon=False)
+    handles = [Patch(color=PLAIN, label="without a transformer"), Patch(color=WITH, label="with one"),
+               Line2D([], [], color="#d95f02", linewidth=2.5, label="the paper")]
+    if any(len(records) > 1 for _, records in groups.values()):
+        handles.append(Line2D([], [], color="black", linewidth=1, label="from seed to seed"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
