@@ -13,7 +13,7 @@ from small_runs import at_step, ctrl_c, few_digits
 from stn_scratch.__main__ import main
 from stn_scratch.data import tasks
 from stn_scratch.experiments import command, records, rows, runners, running, schedules, table
-from stn_scratch.experiments.records import Cell, collect, read_record
+from stn_scratch.experiments.records import Cell, collect, keep, read_record
 from stn_scratch.experiments.runners import Place, config_of, minutes
 from stn_scratch.training import loop, parallel
 from stn_scratch.training.checkpoint import load_checkpoint
@@ -293,10 +293,11 @@ def test_the_page(tmp_path, monkeypatch):
     assert "- `better`:" in text and "- `paper`:" not in text
 
 
-def test_records_are_collected_once(small, place, tmp_path):
+def test_records_are_kept_and_collected(small, place, tmp_path):
     run(CELL, place)
     found = collect(place.runs, tmp_path / "records")
-    assert list(found) == [CELL]
+    assert list(found) == [CELL] and not (tmp_path / "records").exists()
+    keep(place.runs, tmp_path / "records")
     kept = tmp_path / "records" / "first" / "r-st-cnn-affine-3.json"
     assert kept.read_bytes() == (CELL.folder(place.runs) / "record.json").read_bytes()
     # without the run folders, the committed records are enough

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from stn_scratch.experiments import figures, running
-from stn_scratch.experiments.records import RECORD, RECORDS, RUNS, Cell, collect, read_record
+from stn_scratch.experiments.records import RECORD, RECORDS, RUNS, Cell, collect, keep, read_record
 from stn_scratch.experiments.rows import ROWS, chosen
 from stn_scratch.experiments.runners import FOLDERS, Place
 from stn_scratch.experiments.schedules import SCHEDULES
@@ -60,6 +60,8 @@ def experiments(**given):
         return _run(cells, place, options)
     if options.weights:
         return _ship(Cell(chosen([options.weights])[0].name, options.schedule, options.seed[0]), options)
+    if options.table:
+        keep(options.runs, options.records)
     found = collect(options.runs, options.records)
     if not found:
         raise ValueError(f"there is no record of an experiment, in {options.runs} or {options.records}")

@@ -72,14 +72,19 @@ def commit():
 
 
 def collect(runs, records):
-    """Copy the records of all run folders to the committed ones; gives all that are committed, by cell."""
+    """All records by cell: those that are kept, and before them those of the run folders."""
+    paths = [*sorted(Path(records).glob("*/*.json")), *sorted(Path(runs).glob(f"**/{RECORD}"))]
+    found = [read_record(path) for path in paths]
+    return {cell_of(record): record for record in found if record["row"] in ROWS}
+
+
+def keep(runs, records):
+    """Copy the records of all run folders to those that are kept."""
     for path in sorted(Path(runs).glob(f"**/{RECORD}")):
         target = cell_of(read_record(path)).kept(records)
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists() or target.read_bytes() != path.read_bytes():
             shutil.copyfile(path, target)
-    found = [read_record(path) for path in sorted(Path(records).glob("*/*.json"))]
-    return {cell_of(record): record for record in found if record["row"] in ROWS}
 
 
 def cell_of(record):
