@@ -3,6 +3,7 @@
 import numpy
 
 from stn_scratch.backend import to_host
+from stn_scratch.gradcheck import check_gradients
 from stn_scratch.network import AvgPool, Dense, Flatten, ReLU, Sequential
 from stn_scratch.parameters import leaves, pack, unpack
 
@@ -31,6 +32,17 @@ def as_pair(network, params):
         return dx, pack(grads).flat if params.flat.size else params.flat
 
     return forward, backward
+
+
+def gradient_error(network, in_shape, *, brightest=1.0, entries=60):
+    """How far the gradients for a network's parameters are from finite differences: float64, all off their start."""
+    rng = numpy.random.default_rng(2)
+    params, _ = network.init(rng, in_shape)
+    params.flat[...] += rng.normal(scale=0.02, size=params.flat.size)
+    x = rng.uniform(0, brightest, size=(2, *in_shape))
+    forward, backward = as_pair(network, params)
+    return check_gradients(lambda flat: forward(x, flat), lambda dy, cache: backward(dy, cache)[1], (params.flat,),
+                           entries=entries)
 
 
 def same(a, b):

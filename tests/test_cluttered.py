@@ -5,7 +5,7 @@ import pytest
 from small_runs import SMALL, few_digits
 
 from stn_scratch.backend import to_host
-from stn_scratch.data import Digits, cluttered, load_digits, tasks
+from stn_scratch.data import Digits, distort, load_digits, tasks
 from stn_scratch.data.tasks import TASKS
 from stn_scratch.training import batches, loop
 from stn_scratch.training.config import Config
@@ -47,7 +47,7 @@ def test_a_seed_fixes_the_images(pairs, data):
 def test_every_place_is_drawn_as_often(data, monkeypatch):
     """The digit is one bright pixel in its upper left corner: it says where the digit was put."""
     side, _ = DRAWN[data]
-    monkeypatch.setattr(cluttered, "add_clutter", lambda rng, images, digits, **_: images)
+    monkeypatch.setattr(distort, "add_clutter", lambda rng, images, digits, **_: images)
     count = 8000
     images = np.zeros((count, 1, 28, 28, 1), "float32")
     images[:, :, 0, 0] = 1
@@ -67,7 +67,7 @@ def test_every_place_is_drawn_as_often(data, monkeypatch):
 def test_so_many_5x5_pieces_of_other_digits(data, monkeypatch):
     """Without the digits themselves: what is bright came from other digits, 25 pixels a piece."""
     side, pieces = DRAWN[data]
-    monkeypatch.setattr(cluttered, "place", lambda digits, **_: np.zeros((len(digits), side, side, 1), "float32"))
+    monkeypatch.setattr(distort, "place", lambda digits, **_: np.zeros((len(digits), side, side, 1), "float32"))
     # digit k is all of brightness 2 ** -(4 + 4 k): the sums of up to 15 pieces of each are told apart
     brightness = np.float32(2.0) ** -(4 + 4 * np.arange(4, dtype="float32"))
     images = np.broadcast_to(brightness[:, None, None, None, None], (4, 1, 28, 28, 1)).copy()

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stn_scratch.data.clutter import add_clutter
-from stn_scratch.data.distort import place
+from stn_scratch.data.distort import draw_tc
 from stn_scratch.data.photographs import existing
 
 FILE = "mnist_sequence1_sample_5distortions5x5.npz"
@@ -21,16 +20,12 @@ SIDE = 40  # of the file's images
 
 
 def draw_cluttered(rng, images, labels, *, canvas, patches):
-    """A digit at a random place of a square canvas, whole pixels, and so many 5x5 pieces of other digits of the batch.
+    """As TC, with so many 5x5 patches.
 
     images (B, 1, 28, 28, 1), labels (B, 1) -> x (B, canvas, canvas, 1), labels (B,). Five pieces on 40x40 pixels make
     images as bright as the file's, 0.077 in the mean; eleven on 60x60 lie as densely.
     """
-    digits = images[:, 0]
-    B, size = digits.shape[:2]
-    x, y = rng.integers(0, canvas - size + 1, (2, B)) + (size - 1) / 2
-    placed = place(digits, canvas=canvas, angle=np.zeros(B), scale=np.ones(B), x=x, y=y)
-    return add_clutter(rng, placed, digits, patches=patches, size=5), labels[:, 0]
+    return draw_tc(rng, images[:, 0], canvas, patches=patches, size=5), labels[:, 0]
 
 
 def draw_as_is(rng, images, labels):

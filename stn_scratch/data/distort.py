@@ -155,12 +155,12 @@ def draw_e(rng, digits, canvas):
     return warp(digits, canvas=canvas, scale=scale, displacement=rng.normal(0, 1.5, (len(digits), 16, 2)))
 
 
-def draw_tc(rng, digits, canvas):
+def draw_tc(rng, digits, canvas, *, patches=6, size=6):
     """TC: at a random place, whole pixels, and six 6x6 patches of other digits of the batch strewn over the canvas."""
-    B, size = digits.shape[:2]
-    x, y = rng.integers(0, canvas - size + 1, (2, B)) + (size - 1) / 2
+    B, side = digits.shape[:2]
+    x, y = rng.integers(0, canvas - side + 1, (2, B)) + (side - 1) / 2
     images = place(digits, canvas=canvas, angle=np.zeros(B), scale=np.ones(B), x=x, y=y)
-    return add_clutter(rng, images, digits, patches=6, size=6)
+    return add_clutter(rng, images, digits, patches=patches, size=size)
 
 
 def draw_none(rng, digits, canvas):
