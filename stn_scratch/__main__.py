@@ -214,7 +214,8 @@ def main(arguments=None):
     again = "the same command" + ("" if name == "experiments" else " and --resume")
     ranks = parallel.Ranks()
     try:
-        ranks = parallel.ranks()
+        if options.get("executor") != "mpi":  # whose processes do not train one network together: each runs its own
+            ranks = parallel.ranks()
         if options.get("device") == "gpu" and not gpu_available():
             raise RuntimeError("--device gpu: there is none here; CuPy is not installed, or it sees no device")
         with ExitStack() as stack:

@@ -29,8 +29,8 @@ pytestmark = pytest.mark.skipif(MPIRUN is None or importlib.util.find_spec("mpi4
                                 reason="needs mpirun, and mpi4py of the extra mpi")
 
 
-def start(processes, *arguments):
-    command = [sys.executable, str(RANK), *map(str, arguments)]
+def start(processes, *arguments, program=(str(RANK),)):
+    command = [sys.executable, *program, *map(str, arguments)]
     if processes > 1:
         command = [MPIRUN, "-n", str(processes), *command]
     return subprocess.Popen(command, env={**os.environ, **OPEN_MPI}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -47,8 +47,8 @@ def finish(process):
     return process.returncode, out, err
 
 
-def run(processes, *arguments):
-    return finish(start(processes, *arguments))
+def run(processes, *arguments, **options):
+    return finish(start(processes, *arguments, **options))
 
 
 def checkpoint(folder):
@@ -141,3 +141,12 @@ def test_ctrl_c_on_mpirun_leaves_a_checkpoint_to_go_on_from(whole, tmp_path):
     assert 5 <= checkpoint(tmp_path)[0]["step"] <= 20
     assert run(1, tmp_path, "resume")[0] == 0
     same_run(tmp_path, whole)
+
+
+def test_experiments_are_handed_to_the_other_ranks(tmp_path):
+    """Each is a process of its own, here one that finds no digits and says so; the first rank passes its words on."""
+    status, out, err = run(3, "experiments", "--executor", "mpi", "--run", "r/cnn", "rts/cnn", "--data-dir", tmp_path,
+                           "--runs", tmp_path / "runs", program=("-m", "mpi4py.futures", "-m", "stn_scratch"))
+    assert status == 2, out + err
+    assert sorted(line.partition(":")[0] for line in (out + err).splitlines() if "first, seed 0" in line) == [
+        "r/cnn, first, seed 0", "rts/cnn, first, seed 0"]
