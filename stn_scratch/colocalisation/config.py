@@ -33,7 +33,7 @@ class Config:
     pairs: int = 32  # of images, in one step
     lr: float = 0.4
     momentum: float = 0.9
-    decay_every: int | None = 1300  # from near where s is learnt, steps are shorter
+    cosine: int | None = 1600  # steps in which the rate falls to 0; where s is learnt they are short
     clip_norm: float | None = 0.01  # shorter than nearly every gradient: steps are of one length, blurred or sharp
     scales: tuple = (1.5, 0.36)  # s of all windows at first, and when they are let go
     place: int = 400  # first steps, at the first of these; then s goes down to the second ...
@@ -72,7 +72,7 @@ class Config:
 
     def optimiser(self):
         """The SGD that these values describe; raises ValueError if they describe none."""
-        return SGD(self.lr, self.momentum, decay_every=self.decay_every, clip_norm=self.clip_norm)
+        return SGD(self.lr, self.momentum, cosine=self.cosine, clip_norm=self.clip_norm)
 
     def held_scale(self, step):
         """s of all windows in a step, counted from 1; None from where it is learnt."""
