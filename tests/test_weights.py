@@ -1,15 +1,21 @@
 """Networks that come with the package: written from a run, read back, refused when damaged or too large."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stn_scratch import load_weights
 from stn_scratch import weights as shipped
-from stn_scratch.models import build_model
+from stn_scratch.data import load_digits
+from stn_scratch.data.distort import distort
+from stn_scratch.models import build_model, predict
+from stn_scratch.training.batches import TEST, fixed_batches, splits
 from stn_scratch.training.config import Config
 
+MNIST = Path(os.environ.get("STN_DATA") or "../shared/data/mnist")
 CONFIG = Config(model="st-cnn", transform="projective", data="rts", seed=5, parameters=24_000, lattice="central")
 RECORD = {"row": "rts/st-cnn-projective", "test_error": 1.5}
 
@@ -37,6 +43,34 @@ def test_what_was_saved_is_loaded(folder, rng):
     # the same network, with its options: the same logits to the last bit
     x = rng.random((3, 42, 42, 1)).astype("float32")
     np.testing.assert_array_equal(loaded_network.forward(loaded, x)[0], network.forward(params, x)[0], strict=True)
+
+
+@pytest.mark.parametrize("name", shipped.names())
+def test_what_comes_with_the_package(name):
+    """On the package's own digits, from MNIST's training part: no worse by chance than on MNIST's test digits."""
+    network, params, facts = load_weights(name)
+    digits = load_digits(source="embedded")
+    x = distort(facts["record"]["config"]["data"], np.random.default_rng(0), digits.test_images)
+    error, recorded = 100 * (predict(network, params, x) != digits.test_labels).mean(), facts["record"]["test_error"]
+    assert error < recorded + 4 * (recorded * (100 - recorded) / len(x)) ** 0.5
+    assert facts["record"]["row"].replace("/", "-") == name
+    assert (shipped.FOLDER / f"{name}.npz").stat().st_size <= shipped.LARGEST
+
+
+@pytest.mark.skipif(not MNIST.is_dir(), reason="the complete MNIST is not here")
+@pytest.mark.parametrize("name", shipped.names())
+def test_its_error_is_the_recorded_one(name):
+    """On the same 10,000 test images; an image or two may stand so near a border that rounding decides."""
+    network, params, facts = load_weights(name)
+    config = facts["record"]["config"]
+    test = splits(load_digits(MNIST, source="mnist"), config["data"], validation=0.1, device="cpu")[TEST]
+    parts = fixed_batches(test, config["data"], seed=config["seed"], purpose=TEST)
+    wrong = sum(int((predict(network, params, x) != labels).sum()) for x, labels in parts)
+    assert abs(wrong - 100 * facts["record"]["test_error"]) <= 2
+
+
+def test_there_is_an_st_cnn():
+    assert "rts-st-cnn-affine" in shipped.names()
 
 
 def test_no_such_network(folder):
