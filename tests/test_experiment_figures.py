@@ -70,3 +70,17 @@ def test_the_longest_schedule_that_both_have(trained):
     (folder / "record.json").touch()
     (group,) = figures.rescued(Place(trained), 0)
     assert group.data == "rts" and len(group.x) > 0
+
+
+def test_pictures_of_what_is_at_hand(tmp_path):
+    """Without checkpoints: the errors, from the records alone, and the windows of the longest run."""
+    place, folder = Place(tmp_path / "runs"), tmp_path / "docs"
+    assert figures.draw({}, place, 0, folder) == []
+    for schedule in ("longer", "first"):
+        run = Cell(figures.LOCALISED, schedule, 0).folder(place.runs)
+        run.mkdir(parents=True)
+        (run / "localised.png").write_bytes(schedule.encode())
+    found = {Cell("e/fcn", "first", 0): record("e/fcn", 0, 5.0)}
+    assert [path.name for path in figures.draw(found, place, 0, folder)] == ["errors.png", "localised.png"]
+    assert (folder / "localised.png").read_bytes() == b"longer"
+    assert (folder / "errors.png").read_bytes()[:4] == b"\x89PNG"

@@ -2,6 +2,6 @@
 
 from stn_scratch.colocalisation.config import Config
 from stn_scratch.colocalisation.learning import localiser, run
-from stn_scratch.colocalisation.picture import draw_boxes
+from stn_scratch.colocalisation.picture import PICTURE, draw_boxes
 
-__all__ = ["Config", "draw_boxes", "localiser", "run"]
+__all__ = ["PICTURE", "Config", "draw_boxes", "localiser", "run"]

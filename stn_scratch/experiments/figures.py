@@ -1,10 +1,13 @@
-"""The pictures of RESULTS.md: the errors beside the paper's, and digits that only the ST-CNN gets right."""
+"""The pictures of RESULTS.md: errors beside the paper's, digits that only the ST-CNN gets right, moving windows."""
+
+import shutil
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from stn_scratch import colocalisation
 from stn_scratch.backend import to_host
 from stn_scratch.experiments.records import RECORD, Cell
 from stn_scratch.experiments.rows import DISTORTIONS, ROWS
@@ -17,6 +20,7 @@ from stn_scratch.training.figures import OUTSIDE, draw_grid, in_pixels
 from stn_scratch.training.step import said
 from stn_scratch.transformer import looks
 
+LOCALISED = "localise/tc-4"  # whose windows are shown
 PLAIN, WITH = "#9a9a9a", "#2166ac"  # bars of networks without and with a transformer
 SHOWN = 7  # digits of a row
 CLOSEST = {"r": "affine", "rts": "affine", "p": "projective", "e": "tps"}  # the transformation that undoes each
@@ -113,12 +117,18 @@ def draw_rescued(found):
 
 
 def draw(found, place, seed, folder):
-    """Write both pictures, the second where checkpoints are at hand; gives their paths."""
+    """Write the `PICTURES` of records, and those of runs where the runs' folders are at hand; gives their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    errors, digits = PICTURES
-    figures = {errors: draw_errors(found)} if groups_of(found, "distorted") else {}
+    errors, digits, localised = (folder / name for name in PICTURES)
+    drawn = []
+    if groups_of(found, "distorted"):
+        draw_errors(found).savefig(errors, dpi=110)
+        drawn.append(errors)
     if groups := rescued(place, seed):
-        figures[digits] = draw_rescued(groups)
-    for name, figure in figures.items():
-        figure.savefig(folder / name, dpi=110)
-    return [folder / name for name in figures]
+        draw_rescued(groups).savefig(digits, dpi=110)
+        drawn.append(digits)
+    of_runs = [Cell(LOCALISED, schedule, seed).folder(place.runs) / colocalisation.PICTURE for schedule in SCHEDULES]
+    for path in [path for path in of_runs if path.is_file()][-1:]:
+        shutil.copyfile(path, localised)
+        drawn.append(localised)
+    return drawn

@@ -7,7 +7,11 @@ from stn_scratch.experiments.rows import ROWS, TABLES
 from stn_scratch.experiments.schedules import SCHEDULES
 from stn_scratch.training.files import replacing
 
-PICTURES = {"errors.png": "Test errors beside the paper's", "digits.png": "Test digits that only the ST-CNN gets right"}
+PICTURES = {  # a file, and the table that it stands beside
+    "errors.png": ("distorted", "Test errors beside the paper's"),
+    "digits.png": ("distorted", "Test digits that only the ST-CNN gets right"),
+    "localised.png": ("colocalisation", "Windows on their way to the digits 4 of TC, at six steps of a run"),
+}
 COMMAND = "python -m stn_scratch experiments"
 HEAD = """# Results
 
@@ -32,9 +36,8 @@ def write_results(found, path, records, pictures):
         groups = groups_of(found, table)
         if groups:
             sections += [f"## {title}\n\n{text.strip()}\n", _overview(longest(groups)), _details(groups)]
-            if table == "distorted":
-                sections += [f"![{what}]({pictures / name})\n" for name, what in PICTURES.items()
-                             if (path.parent / pictures / name).is_file()]
+            sections += [f"![{what}]({pictures / name})\n" for name, (beside, what) in PICTURES.items()
+                         if beside == table and (path.parent / pictures / name).is_file()]
     with replacing(path) as file:
         file.write("\n".join(sections).encode())
 
