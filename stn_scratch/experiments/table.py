@@ -62,12 +62,12 @@ def longest(groups):
 def _overview(best):
     """Networks down, data across; of each row the longest schedule, and in brackets the paper's figure."""
     columns = _in_order(best, lambda row: row.column)
-    lines = [f"| error, % (the paper's) | {' | '.join(columns)} |",
+    shortest = min((schedule for schedule, _ in best.values()), key=list(SCHEDULES).index)
+    lines = [f"| error, % (the paper's), `{shortest}` | {' | '.join(columns)} |",
              "|---" * (len(columns) + 1) + "|"]
-    # where schedules differ, each figure names its own
-    mixed = len({schedule for schedule, _ in best.values()}) > 1
+    # a figure of another schedule than that of the heading names its own
     cells = {(ROWS[name].line, ROWS[name].column):
-             f"{mean(records):.2f}{_beside(ROWS[name])}" + (f" `{schedule}`" if mixed else "")
+             f"{mean(records):.2f}{_beside(ROWS[name])}" + (f" `{schedule}`" if schedule != shortest else "")
              for name, (schedule, records) in best.items()}
     for line in _in_order(best, lambda row: row.line):
         lines.append(f"| {line} | {' | '.join(cells.get((line, column), '') for column in columns)} |")
@@ -75,9 +75,9 @@ def _overview(best):
 
 
 def _in_order(names, key):
-    """What `key` says of some rows, each once, in the order in which it comes up among all rows."""
-    said = {key(ROWS[name]) for name in names}
-    return [value for value in dict.fromkeys(map(key, ROWS.values())) if value in said]
+    """What `key` says of some rows of a table, each once, in the order in which it comes up among all rows of it."""
+    said, (table,) = {key(ROWS[name]) for name in names}, {ROWS[name].table for name in names}
+    return [value for value in dict.fromkeys(key(row) for row in ROWS.values() if row.table == table) if value in said]
 
 
 def _beside(row):
