@@ -72,7 +72,7 @@ def commit():
 
 
 def collect(runs, records):
-    """All records by cell: those that are kept, and before them those of the run folders."""
+    """All records by cell, kept or in run folders; where there are both, that of the run folder."""
     paths = [*sorted(Path(records).glob("*/*.json")), *sorted(Path(runs).glob(f"**/{RECORD}"))]
     found = [read_record(path) for path in paths]
     return {cell_of(record): record for record in found if record["row"] in ROWS}
