@@ -2,13 +2,18 @@
 
 import gzip
 import hashlib
+import os
 import struct
+from pathlib import Path
 
 import numpy as np
 
 from stn_scratch.data import mnist
 
 IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = mnist.FILES
+# where the complete MNIST may be; STN_DATA is read now, for the tests run without it
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "mnist"
+FULL = SHARED if SHARED.is_dir() or not os.environ.get("STN_DATA") else Path(os.environ["STN_DATA"])
 
 
 def idx(array):

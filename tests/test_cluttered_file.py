@@ -2,13 +2,13 @@
 
 import errno
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import call
 from sentences import raises
+from small_mnist import FULL
 from small_runs import SMALL
 
 from stn_scratch.backend import to_host
@@ -19,7 +19,7 @@ from stn_scratch.training import batches, loop
 from stn_scratch.training.config import Config
 
 COUNTS = {"train": 60, "valid": 12, "test": 20}
-FOLDER = Path(os.environ.get("STN_DATA") or "../shared/data/mnist").parent / "cluttered_mnist"
+FOLDER = FULL.parent / "cluttered_mnist"
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 import gzip
 import hashlib
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 from small_mnist import (
     BAD_FILES,
+    FULL,
     IMAGES,
     LABELS,
     TEST_IMAGES,
@@ -23,9 +22,6 @@ from small_mnist import (
 )
 
 from stn_scratch.data import load_digits, mnist
-
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "mnist"
-STN_DATA = os.environ.get("STN_DATA", "")  # taken now: the tests run without it
 
 
 @pytest.fixture(autouse=True)
@@ -51,11 +47,10 @@ def folder(packed, tmp_path):
 
 
 def test_full_mnist_has_the_content_that_is_pinned():
-    folder = SHARED if SHARED.is_dir() or not STN_DATA else Path(STN_DATA)
-    if not folder.is_dir():
+    if not FULL.is_dir():
         pytest.skip("full MNIST is neither in ../shared/data/mnist nor in a folder named by STN_DATA")
-    digits = load_digits(folder)
-    assert digits.source == f"mnist (60000/10000) from {folder}"
+    digits = load_digits(FULL)
+    assert digits.source == f"mnist (60000/10000) from {FULL}"
     assert digits.train_images.shape == (60000, 28, 28, 1) and digits.test_images.shape == (10000, 28, 28, 1)
     assert abs(digits.train_images.mean(dtype=np.float64) * 255 - 33.3184) < 1e-4
     counts = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

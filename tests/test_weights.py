@@ -1,11 +1,10 @@
 """Networks that come with the package: written from a run, read back, refused when damaged or too large."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
+from small_mnist import FULL
 
 from stn_scratch import load_weights
 from stn_scratch import weights as shipped
@@ -15,7 +14,6 @@ from stn_scratch.models import build_model, predict
 from stn_scratch.training.batches import TEST, fixed_batches, splits
 from stn_scratch.training.config import Config
 
-MNIST = Path(os.environ.get("STN_DATA") or "../shared/data/mnist")
 CONFIG = Config(model="st-cnn", transform="projective", data="rts", seed=5, parameters=24_000, lattice="central")
 RECORD = {"row": "rts/st-cnn-projective", "test_error": 1.5}
 
@@ -57,13 +55,13 @@ def test_what_comes_with_the_package(name):
     assert (shipped.FOLDER / f"{name}.npz").stat().st_size <= shipped.LARGEST
 
 
-@pytest.mark.skipif(not MNIST.is_dir(), reason="the complete MNIST is not here")
+@pytest.mark.skipif(not FULL.is_dir(), reason="the complete MNIST is not here")
 @pytest.mark.parametrize("name", shipped.names())
 def test_its_error_is_the_recorded_one(name):
     """On the same 10,000 test images; an image or two may stand so near a border that rounding decides."""
     network, params, facts = load_weights(name)
     config = facts["record"]["config"]
-    test = splits(load_digits(MNIST, source="mnist"), config["data"], validation=0.1, device="cpu")[TEST]
+    test = splits(load_digits(FULL, source="mnist"), config["data"], validation=0.1, device="cpu")[TEST]
     parts = fixed_batches(test, config["data"], seed=config["seed"], purpose=TEST)
     wrong = sum(int((predict(network, params, x) != labels).sum()) for x, labels in parts)
     assert abs(wrong - 100 * facts["record"]["test_error"]) <= 2

@@ -6,7 +6,7 @@ import numpy as np
 
 from stn_scratch.backend import get_array_module, to_host
 from stn_scratch.data.clutter import add_clutter
-from stn_scratch.data.distort import place
+from stn_scratch.data.distort import place_anywhere
 from stn_scratch.validate import check_whole
 
 CANVAS, DIGIT = 84, 28  # the sides of an image and of a digit's frame, in pixels
@@ -31,9 +31,7 @@ def draw_scene(rng, split, others, *, label, images, clutter):
         raise ValueError(f"images must be at most {len(own)}, the digits of class {label} that there are, not {images}")
     xp = get_array_module(split.images)
     digits = xp.take(split.images, xp.asarray(rng.choice(own, images, replace=False)), axis=0)
-    # whole pixels, uniform over all places where the frame fits
-    x, y = rng.integers(0, CANVAS - DIGIT + 1, (2, images)) + (DIGIT - 1) / 2
-    canvases = place(digits, canvas=CANVAS, angle=np.zeros(images), scale=np.ones(images), x=x, y=y)
+    canvases, x, y = place_anywhere(rng, digits, CANVAS)
     if clutter:
         chosen = rng.integers(0, len(others.labels), images)
         pieces_of = xp.take(others.images, xp.asarray(chosen), axis=0)

@@ -155,11 +155,16 @@ def draw_e(rng, digits, canvas):
     return warp(digits, canvas=canvas, scale=scale, displacement=rng.normal(0, 1.5, (len(digits), 16, 2)))
 
 
-def draw_tc(rng, digits, canvas, *, patches=6, size=6):
-    """TC: at a random place, whole pixels, and six 6x6 patches of other digits of the batch strewn over the canvas."""
+def place_anywhere(rng, digits, canvas):
+    """Each digit at a random place, whole pixels, uniform over all where its frame fits; and its middle x, y (B,)."""
     B, side = digits.shape[:2]
     x, y = rng.integers(0, canvas - side + 1, (2, B)) + (side - 1) / 2
-    images = place(digits, canvas=canvas, angle=np.zeros(B), scale=np.ones(B), x=x, y=y)
+    return place(digits, canvas=canvas, angle=np.zeros(B), scale=np.ones(B), x=x, y=y), x, y
+
+
+def draw_tc(rng, digits, canvas, *, patches=6, size=6):
+    """TC: at a random place, and patches, six of 6x6 pixels, of other digits of the batch strewn over the canvas."""
+    images, _, _ = place_anywhere(rng, digits, canvas)
     return add_clutter(rng, images, digits, patches=patches, size=size)
 
 

@@ -128,7 +128,7 @@ def draw(found, place, seed, folder):
         draw_rescued(groups).savefig(digits, dpi=110)
         drawn.append(digits)
     of_runs = [Cell(LOCALISED, schedule, seed).folder(place.runs) / colocalisation.PICTURE for schedule in SCHEDULES]
-    for path in [path for path in of_runs if path.is_file()][-1:]:
-        shutil.copyfile(path, localised)
+    if at_hand := [path for path in of_runs if path.is_file()]:
+        shutil.copyfile(at_hand[-1], localised)
         drawn.append(localised)
     return drawn
