@@ -9,7 +9,8 @@ from strict import strict
 
 from stn_scratch.backend import to_host
 from stn_scratch.gradcheck import adjoint_error, check_gradients
-from stn_scratch.layers import conv2d_backward, conv2d_forward, convolution
+from stn_scratch.layers import blocks, conv2d_backward, conv2d_forward, convolution
+from stn_scratch.layers import few_channels as few_channels_form
 from stn_scratch.layers.im2col import im2col_backward, im2col_forward
 
 # x, kh kw, F, stride, padding
@@ -33,6 +34,12 @@ CASES = {
     "larger than the image, not than the padded one": ((2, 2, 3, 2), (4, 5), 3, 1, 1),
 }
 cases = pytest.mark.parametrize("case", CASES)
+
+
+@pytest.fixture(params=[0, 8, 100], ids="few channels: below {}".format)
+def few_channels(request, monkeypatch):
+    """Both forms take any number of channels; which is faster is another question."""
+    monkeypatch.setattr(convolution, "FEW_CHANNELS", request.param)
 
 
 def arguments(case, xp, dtype="float64"):
@@ -70,6 +77,7 @@ def by_loops(x, W, b, dy_of, *, stride, padding):
 
 
 @cases
+@pytest.mark.usefixtures("few_channels")
 def test_by_loops(xp, case):
     args, options = arguments(case, xp)
     y, cache = conv2d_forward(*args, **options)
@@ -79,10 +87,11 @@ def test_by_loops(xp, case):
 
 
 @cases
+@pytest.mark.usefixtures("few_channels")
 @pytest.mark.parametrize("block", [1, 600, 10 ** 6], ids="{} bytes".format)
 def test_the_plain_form(monkeypatch, xp, case, block):
     """One image a block, a few, and all at once."""
-    monkeypatch.setattr(convolution, "CACHE_BYTES", block)
+    monkeypatch.setattr(blocks, "CACHE_BYTES", block)
     args, options = arguments(case, xp)
     (y, cache), (plain_y, plain_cache) = conv2d_forward(*args, **options), im2col_forward(*args, **options)
     dy = xp.asarray(numpy.cos(to_host(plain_y)))
@@ -93,12 +102,16 @@ def test_the_plain_form(monkeypatch, xp, case, block):
 
 def test_blocks_of_a_whole_batch_on_a_gpu():
     """On a host as many images as fit, at least one; on a GPU, for which the stand-in stands, all."""
-    for module, sizes in ((numpy, [2, 2, 1]), (strict, [5])):
+    for module, capacity, sizes in ((numpy, 2.5, [2, 2, 1]), (numpy, 0.5, [1] * 5), (strict, 2.5, [5])):
         x, W = module.ones((5, 4, 6, 9)), module.ones((3, 2, 9, 1))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(convolution, "CACHE_BYTES", 2 * 4 * 5 * 2 * 9 * 8)
-            blocks = list(convolution._blocks_of_columns(x, W, 5, 1, 0))
-        assert [columns.shape[1] // 5 for _, columns in blocks] == sizes
+        forms = [((4, 5 * 2 * 9), lambda x=x, W=W: convolution._blocks_of_columns(x, W, 5, 1, 0)),
+                 ((3 * 2 * 9, 2 * 5), lambda x=x, W=W: few_channels_form._blocks_of_columns(x, W.shape, (2, 5), 1, 0))]
+        for (a, b), blocks_of_columns in forms:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(blocks, "CACHE_BYTES", int(capacity * a * b * 8))
+                found = [(images, columns.shape[1]) for images, columns in blocks_of_columns()]
+            assert [len(x[images]) for images, _ in found] == sizes
+            assert [columns // found[-1][1] for _, columns in found] == [size // sizes[-1] for size in sizes]
 
 
 @cases
