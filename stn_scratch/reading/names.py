@@ -8,7 +8,8 @@ from sys import modules
 MODULES = ("paper", "coordinates", "grids.affine", "grids.constrained", "grids.bounded", "grids.compose",
            "grids.projective", "grids.thin_plate", "grids.piecewise", "grids.volume", "sampling.kernels",
            "sampling.padding", "sampling.sampler", "sampling.bilinear", "sampling.volume", "layers.dense",
-           "layers.im2col", "layers.convolution", "layers.pooling", "layers.loss", "gradcheck", "training.step")
+           "layers.im2col", "layers.few_channels", "layers.convolution", "layers.pooling", "layers.loss",
+           "layers.triplet", "gradcheck", "training.step")
 
 
 def readable():
