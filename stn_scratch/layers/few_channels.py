@@ -1,11 +1,8 @@
-r"""Convolution of images with few channels, such as the first of a network, and its transpose.
+"""Convolution of images with few channels, such as the first of a network, and its transpose.
 
 Rows of taps, as in `convolution.py`, would make products too thin here. So the columns are laid out as in the plain
 form, `im2col.py`, but tap by tap instead of pixel by pixel: then they are copied in long pieces of memory. A last row
-of ones makes the bias one more weight, so the same product gives db:
-
-\[ y = \mathrm{columns}^T \begin{pmatrix} W \\ b \end{pmatrix} , \qquad
-   \begin{pmatrix} dW \\ db \end{pmatrix} = \mathrm{columns} \, dy , \qquad d\mathrm{columns} = W \, dy^T . \]
+of ones makes the bias one more weight, so the product that gives dW gives db as well.
 """
 
 from stn_scratch.backend import get_array_module
@@ -14,27 +11,34 @@ from stn_scratch.layers.im2col import pad
 
 
 def few_channels_forward(x, W, b, y_size, stride, padding):
-    """y, of size (H', W'); other arguments as in `conv2d_forward`, which has checked them."""
+    r"""\(y = \mathrm{columns}^T \begin{pmatrix} W \\ b \end{pmatrix}\), of y_size (H', W').
+
+    Other arguments as in `conv2d_forward`, which has checked them.
+    """
     xp, F = get_array_module(x), len(b)
     y = xp.empty((len(x), *y_size, F), dtype=x.dtype)
     W_and_b = xp.concatenate([W.reshape(-1, F), b[None]])
     for images, columns in _blocks_of_columns(x, W.shape, y_size, stride, padding):
-        # columns^T (W, b)
+        # the sum over i, j, c, and b, for all output pixels of the block
         xp.matmul(columns.T, W_and_b, out=y[images].reshape(-1, F))
     return y
 
 
 def few_channels_backward(dy, x, W, stride, padding, need_dx):
-    """dx, dW, db; arguments as in `conv2d_backward`, which has checked them."""
+    r"""\(\begin{pmatrix} dW \\ db \end{pmatrix} = \mathrm{columns} \, dy\), and dx from
+    \(d\mathrm{columns} = W \, dy^T\).
+
+    Arguments as in `conv2d_backward`, which has checked them -> dx, dW, db.
+    """
     xp, F, y_size = get_array_module(dy), W.shape[3], dy.shape[1:3]
     W_matrix = W.reshape(-1, F)
     dx, dW_and_db = xp.empty_like(x) if need_dx else None, xp.zeros((len(W_matrix) + 1, F), dtype=W.dtype)
     for images, columns in _blocks_of_columns(x, W.shape, y_size, stride, padding):
         dy_rows = dy[images].reshape(-1, F)
-        # columns dy
+        # columns dy: the last row, of ones, sums dy
         dW_and_db += columns @ dy_rows
         if need_dx:
-            # W dy^T, and every number back to its pixel
+            # W dy^T; then every number goes back to its pixel
             d_columns = W_matrix @ dy_rows.T
             dx[images] = _columns_backward(d_columns, x[images].shape, W.shape, y_size, stride, padding)
     return dx, dW_and_db[:-1].reshape(W.shape), dW_and_db[-1]
@@ -53,7 +57,7 @@ def _blocks_of_columns(x, W_shape, y_size, stride, padding):
         taps = columns[:-1].reshape(kh, kw, C, n, H_y, W_y)
         for i in range(kh):
             taps[i] = row[:, :, :, i:i + stride * H_y:stride]
-        columns[-1] = 1
+        columns[-1] = 1  # what b is multiplied by
         yield images, columns
 
 
