@@ -109,8 +109,9 @@ def _train_one(model, out, *, resume, overwrite, **given):
         stored = load_config(out / loop.CONFIG)
         config = resume_config(stored, {"model": model, **given} if model else given)
         if config.iterations != stored.iterations:
-            print(f"{config.iterations} steps, where the run was started for {stored.iterations}: the learning rate is "
-                  f"still divided by ten every {config.decay_every}")
+            falls = "falls to 0 in the first" if config.decay == "cosine" else "is divided by ten every"
+            print(f"{config.iterations} steps, where the run was started for {stored.iterations}: the learning rate "
+                  f"still {falls} {config.decay_every}")
     else:
         config = Config(**{**given, "model": model or Config.model})
         if not overwrite and (out / loop.CONFIG).exists():

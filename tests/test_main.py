@@ -149,8 +149,15 @@ def test_more_iterations_keep_the_schedule_and_say_so(tmp_path, few):
     assert "divided by ten" not in succeeds("train", "--out", tmp_path, "--resume")
     out = succeeds("train", *options, "--iterations", 5, "--resume")
     assert out.splitlines()[0] == ("5 steps, where the run was started for 3: "
-                                   "the learning rate is still divided by ten every 1")
+                                   "the learning rate still is divided by ten every 1")
     assert json.loads((tmp_path / "config.json").read_text())["config"]["decay_every"] == 1
+
+
+def test_more_iterations_than_a_cosine(tmp_path, few):
+    options = [*TINY[:-2], "--model", "fcn", "--decay", "cosine", "--out", tmp_path]
+    succeeds("train", *options, "--iterations", 3)
+    out = succeeds("train", *options, "--iterations", 5, "--resume")
+    assert out.splitlines()[0].endswith("the learning rate still falls to 0 in the first 3")
 
 
 # Ctrl-C

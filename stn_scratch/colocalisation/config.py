@@ -33,7 +33,7 @@ class Config:
     pairs: int = 32  # of images, in one step
     lr: float = 0.4
     momentum: float = 0.9
-    cosine: int | None = 1600  # steps in which the rate falls to 0; where s is learnt they are short
+    cosine: int | None = None  # steps in which the rate falls to 0; None: all. Where s is learnt they are short
     clip_norm: float | None = 0.01  # shorter than nearly every gradient: steps are of one length, blurred or sharp
     scales: tuple = (1.5, 0.36)  # s of all windows at first, and when they are let go
     place: int = 400  # first steps, at the first of these; then s goes down to the second ...
@@ -68,6 +68,8 @@ class Config:
             check_number("code_scales", scale)
         for scale in self.scales:
             check_number("scales", scale, positive=True)
+        if self.cosine is None:
+            self.cosine = self.iterations
         self.optimiser()
 
     def optimiser(self):

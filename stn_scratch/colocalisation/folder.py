@@ -28,7 +28,7 @@ def check_same(stored, config):
     """Raise ValueError unless a stored Config differs from another only in what a resumed run may change."""
     for name, value in asdict(stored).items():
         given = getattr(config, name)
-        if name not in ("iterations", "device", "data_dir", "encoder") and given != value:
+        if name not in ("device", "data_dir", "encoder") and given != value:
             raise ValueError(f"{name} must stay {value!r}, as the run was started, not {given!r}")
 
 

@@ -173,9 +173,6 @@ def run(config, folder, *, resume=False):
         check_same(load_config(ready.folder / loop.CONFIG), config)
         done, state = load_checkpoint(ready.folder / loop.CHECKPOINT, ready.params, ready.optimiser)
         rng.bit_generator.state, width = state["generator"], state["blur"]
-        if done > config.iterations:
-            raise ValueError(f"iterations must be at least {done}, the steps that the run in {ready.folder} has done, "
-                             f"not {config.iterations}")
     open_folder(ready, done)
     images = _learn(ready, rng, done, width)
     p = windows(ready, images)
