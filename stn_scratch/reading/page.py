@@ -24,7 +24,8 @@ STYLE = """
 .stn-reading pre { margin: 0; font: 12px/1.6 Menlo, Consolas, monospace; white-space: pre-wrap;
                    background: none; }
 .stn-reading .number { color: #9a9a9a; user-select: none; }
-.stn-reading .said p { margin: 0 0 .55em; } .stn-reading .said p.lines { padding-left: 1.2em; text-indent: -1.2em; }
+.stn-reading .said p { margin: 0 0 .55em; overflow: auto hidden; }
+.stn-reading .said p.lines { padding-left: 1.2em; text-indent: -1.2em; }
 .stn-reading .said code { font: 13px Menlo, Consolas, monospace; background: #efe9da; padding: 0 2px; }
 .stn-reading math { font-size: 1.12em; }
 .stn-reading h3 { margin: 6px 0; font: bold 15px Menlo, Consolas, monospace; }

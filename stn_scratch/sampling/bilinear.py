@@ -3,9 +3,9 @@ r"""The bilinear sampler with zeros outside the image, Eq. (5), and its derivati
 With x between the columns m and m + 1, y between the rows n and n + 1, a = x - m and b = y - n, Eq. (5) is linear along
 x in both rows, and then along y:
 
-    U00 --a-- U01
-     |b   V    |        V = (1-b) ((1-a) U00 + a U01) + b ((1-a) U10 + a U11)
-    U10 ----- U11
+    U00 --a-- U01       V = (1-b) ((1-a) U00 + a U01) + b ((1-a) U10 + a U11)
+     |b   V    |          = U00 + a right + b (down + a bend),
+    U10 ----- U11       right = U01 - U00, down = U10 - U00, bend = U11 - U10 - right
 
 A frame of zeros, two pixels wide, is put around the image. A sample that is far outside moves into the frame, where the
 four pixels are 0, and so are V and its slopes: no sample needs a mask. `sampler.py` gives the same, and more, for any
@@ -29,10 +29,21 @@ class Cells(NamedTuple):
     b: object  # (n, H', W', 1) y - n
 
 
+class Piece(NamedTuple):
+    """Some images and channels that are worked on at once; the slopes of U in their cells are (n, H', W', channels)."""
+
+    images: slice
+    channels: slice
+    cells: Cells
+    right: object
+    down: object
+    bend: object
+
+
 class BilinearCache(NamedTuple):
     U: object  # (B, H, W, C)
     grid: object  # (B, 2, H', W')
-    cells: list  # Cells, for each block of images
+    pieces: list
     align_corners: bool
 
 
@@ -43,34 +54,33 @@ def bilinear_forward(U, grid, *, align_corners=True):
     """
     B, H, W, C = U.shape
     V = get_array_module(U).empty((B, *grid.shape[2:], C), dtype=U.dtype)
-    cells = [_cells(grid[images], (H, W), align_corners) for images in _blocks(V)]
-    for images, (index, a, b) in zip(_blocks(V), cells, strict=True):
+    pieces = []
+    for images in _blocks(V):
+        index, a, b = cells = _cells(grid[images], (H, W), align_corners)
         for channels in _groups(V):
             U00, U01, U10, U11 = _corners(U[images, :, :, channels], index)
-            upper = U00 + a * (U01 - U00)
-            lower = U10 + a * (U11 - U10)
-            V[images, :, :, channels] = upper + b * (lower - upper)
-    return V, BilinearCache(U, grid, cells, align_corners)
+            right, down = U01 - U00, U10 - U00
+            bend = U11 - U10 - right
+            # Eq. (5), multiplied out: 1, a, b and a b times the corners and their differences
+            V[images, :, :, channels] = U00 + a * right + b * (down + a * bend)
+            pieces.append(Piece(images, channels, cells, right, down, bend))
+    return V, BilinearCache(U, grid, pieces, align_corners)
 
 
 def bilinear_backward(dV, cache, *, need_dU=True):
     """Eqs. (6) and (7), summed against dV (B, H', W', C) -> dU (B, H, W, C) or None, dgrid (B, 2, H', W')."""
-    U, grid, cells, align_corners = cache
+    U, grid, pieces, align_corners = cache
     check_arrays(U=(U, "B H W C"), grid=(grid, "B 2 H' W'"), dV=(dV, "B H' W' C"))
     xp = get_array_module(dV)
     H, W = U.shape[1:3]
     dU, dgrid = xp.empty_like(U) if need_dU else None, xp.zeros_like(grid)
-    for images, (index, a, b) in zip(_blocks(dV), cells, strict=True):
-        for channels in _groups(dV):
-            U00, U01, U10, U11 = _corners(U[images, :, :, channels], index)
-            dV_c = xp.ascontiguousarray(dV[images, :, :, channels])
-            # Eq. (7): dV/dx = (1-b) (U01 - U00) + b (U11 - U10), dV/dy = (1-a) (U10 - U00) + a (U11 - U01)
-            right, down = U01 - U00, U10 - U00
-            bend = U11 - U10 - right
-            dgrid[images, 0] += xp.einsum("bhwc,bhwc->bhw", dV_c, right + b * bend)
-            dgrid[images, 1] += xp.einsum("bhwc,bhwc->bhw", dV_c, down + a * bend)
-            if need_dU:
-                dU[images, :, :, channels] = _scattered(dV_c, index, a, b, (H, W))
+    for images, channels, (index, a, b), right, down, bend in pieces:
+        dV_c = xp.ascontiguousarray(dV[images, :, :, channels])
+        # Eq. (7): dV/dx = (1-b) (U01 - U00) + b (U11 - U10), dV/dy = (1-a) (U10 - U00) + a (U11 - U01)
+        dgrid[images, 0] += xp.einsum("bhwc,bhwc->bhw", dV_c, right + b * bend)
+        dgrid[images, 1] += xp.einsum("bhwc,bhwc->bhw", dV_c, down + a * bend)
+        if need_dU:
+            dU[images, :, :, channels] = _scattered(dV_c, index, a, b, (H, W))
     for axis, size in enumerate((W, H)):
         dgrid[:, axis] *= pixels_per_unit(size, align_corners)
     return dU, dgrid
