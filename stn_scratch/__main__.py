@@ -94,7 +94,8 @@ def _train_options(train):
     add("--warmup", type=int, help="first steps in which the rate rises (default 0)")
     add("--localisation-factor", type=float, help="on the rate of localisation networks (default: the recipe's)")
     add("--clip-norm", type=float, help="the longest gradient allowed (default: the recipe's)")
-    add("--downsample", type=int, help="average pooling behind the first transformer (default 2 for rts, tc; else 1)")
+    halved = ", ".join(name for name, task in TASKS.items() if task.downsample == 2)
+    add("--downsample", type=int, help=f"average pooling behind the first transformer (default 2 for {halved}; else 1)")
     add("--kernel", choices=SAMPLERS, help="the sampler's; gaussian, triangle: of learnt width (default bilinear)")
     add("--lattice", choices=("right", "central"), help="the sampler's slope on a pixel (default right)")
     add("--validation", type=float, help=f"part of the training digits held out (default {Config.validation})")
@@ -217,7 +218,8 @@ def main(arguments=None):
     try:
         if options.get("executor") != "mpi":  # whose processes do not train one network together: each runs its own
             ranks = parallel.ranks()
-        if options.get("device") == "gpu" and not gpu_available():
+        elsewhere = options.get("list") or options.get("executor") == "mpi"
+        if options.get("device") == "gpu" and not elsewhere and not gpu_available():
             raise RuntimeError("--device gpu: there is none here; CuPy is not installed, or it sees no device")
         with ExitStack() as stack:
             if ranks.rank:  # of several processes that mpirun started only the first one prints

@@ -111,6 +111,21 @@ def test_a_run_that_blows_up_says_so(encoder, tmp_path, monkeypatch, number, las
     assert (step_saved(tmp_path) == 4) if number > 4 else not (tmp_path / loop.CHECKPOINT).exists()
 
 
+def test_what_blew_up_is_not_saved(encoder, tmp_path, monkeypatch):
+    """Between two lines of the log, too."""
+    step = learning.step
+
+    def step_to_nan(run, k, *rest):
+        if k == 7:
+            run.params.flat[3] = math.nan
+        return step(run, k, *rest)
+
+    monkeypatch.setattr(learning, "step", step_to_nan)
+    with pytest.raises(loop.NotFinite, match="^step 8: .* the last good checkpoint is "):
+        learning.run(Config(encoder, **TINY | {"iterations": 12, "log_every": 12}), tmp_path)
+    assert step_saved(tmp_path) == 4
+
+
 def test_parameters_that_blow_up_are_found(tmp_path):
     run = small_run(np)._replace(folder=tmp_path)
     run.params.flat[7] = math.inf

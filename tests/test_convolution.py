@@ -158,6 +158,8 @@ def test_one_tap_by_hand(xp):
      "W must not be larger than the padded image: the filter is 6x2, the image 5x6"),
     ([(2, 5, 6, 3), (2, 9, 3, 4), (4,)], {"padding": 1},
      "W must not be larger than the padded image: the filter is 2x9, the image 7x8"),
+    ([(2, 5, 6, 3), (3, 2, 3, 0), (0,)], {}, "W must have no side of 0, not shape (3, 2, 3, 0)"),
+    ([(2, 5, 6, 0), (3, 2, 0, 4), (4,)], {}, "W must have no side of 0, not shape (3, 2, 0, 4)"),
     *[([(2, 5, 6, 3), (3, 2, 3, 4), (4,)], {"stride": stride},
        f"stride must be a positive whole number, not {stride!r}") for stride in (0, -1, 1.0, "1", None, True)],
     *[([(2, 5, 6, 3), (3, 2, 3, 4), (4,)], {"padding": padding},

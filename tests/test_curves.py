@@ -48,7 +48,7 @@ def test_curves_show_the_records(made):
     assert data_of(right)[:2] == [[[1, 90], [2, 40]], [[2, 50]]]
     assert list(test.get_ydata()) == [1.25, 1.25] and list(test.get_xdata()) == [0, 1]  # all across
     assert labels_of(figure) == ["training batches", "validation digits", "test digits, at the end: 1.25 %"]
-    assert figure.get_suptitle() == "cnn on RTS digits, seed 3"
+    assert figure.get_suptitle() == "cnn on RTS, seed 3"
     assert (left.get_yscale(), right.get_yscale()) == ("log", "log")
     assert tick_labels(left) == ["2", "5"] and tick_labels(right) == ["1", "2", "5", "10", "20", "50", "100"]
     for ax in (left, right):
@@ -59,6 +59,11 @@ def test_curves_show_the_records(made):
 def test_title_of_a_transformer(made):
     figure = draw_curves(made("st-cnn", transform="tps", data="none"))
     assert figure.get_suptitle() == "st-cnn (tps) on undistorted digits, seed 0"
+
+
+@pytest.mark.parametrize("name", ["2st-cnn", "parts-cnn"])
+def test_title_where_there_is_no_choice_of_a_transformation(made, name):
+    assert draw_curves(made(name, data="fine-grained")).get_suptitle() == f"{name} on FINE-GRAINED, seed 0"
 
 
 def test_an_error_of_zero_stands_at_zero(made):
@@ -104,6 +109,11 @@ def test_many_divisions_are_not_all_named(made):
     figure = draw_curves(made("cnn", records=rated(*(0.5 ** k for k in range(12)))))
     left, _ = figure.axes
     assert len(left.lines) == 1 + 10 and list(left.texts) == []
+
+
+def test_a_rate_that_falls_in_every_step_has_no_marks(made):
+    figure = draw_curves(made("cnn", decay="cosine", records=rated(0.1, 0.09, 0.06, 0.02, 0.001, 0.0)))
+    assert [len(ax.lines) for ax in figure.axes] == [1, 1] and "learning rate divided" not in labels_of(figure)
 
 
 @pytest.mark.parametrize("records, expected", [

@@ -20,8 +20,8 @@ def test_errors():
     panels = {ax.get_title(): ax for ax in figures.draw_errors(found).axes}
     assert list(panels) == ["RTS", "E"]
     widths = {title: [bar.get_width() for bar in ax.patches] for title, ax in panels.items()}
-    # the mean over seeds; the longest schedule; each in its panel
-    assert widths == {"RTS": [2.0, 0.125], "E": [5.0]}
+    # the mean over seeds; one schedule; each in its panel
+    assert widths == {"RTS": [2.0, 0.25], "E": [5.0]}
     names = [text.get_text() for text in panels["RTS"].get_yticklabels()]
     heights = [bar.get_y() + bar.get_height() / 2 for bar in panels["RTS"].patches]
     assert [names[round(y)] for y in heights] == ["cnn", "st-cnn tps"]

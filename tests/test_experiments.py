@@ -2,9 +2,11 @@
 
 import json
 import re
+import shlex
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -148,8 +150,44 @@ def test_minutes_add_up_over_interruptions():
 
 
 def test_colocalisation_needs_its_encoder(small, place):
-    with pytest.raises(ValueError, match="^localise/tc-3 compares windows by the network of none/cnn: run that first"):
+    with pytest.raises(ValueError, match="^localise/tc-3 compares windows by the network of none/cnn, which has not"):
         run(Cell("localise/tc-3", "first", 0), place)
+
+
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_what_others_need_is_run_first(tmp_path, monkeypatch, jobs):
+    """Asked for or not; also where its record is kept, but not its network."""
+    ran = []
+
+    def at_once(cells, place, executor):
+        ran.append([(cell.row, cell.seed) for cell in cells])
+        executor.shutdown()
+        return 0
+
+    monkeypatch.setattr(running, "run_at_once", at_once)
+    monkeypatch.setattr(running, "run_in_turn",
+                        lambda cells, place, progress: at_once(cells, place, ThreadPoolExecutor(1)))
+    names = ["localise/t-0", "localise/tc-9", "none/cnn", "r/cnn"]
+    monkeypatch.setattr(command, "ROWS", {name: rows.ROWS[name] for name in names})
+    kept = Cell("none/cnn", "first", 1).kept(tmp_path / "records")
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}")
+    trained = Cell("none/cnn", "first", 2).folder(tmp_path / "runs") / "record.json"
+    trained.parent.mkdir(parents=True)
+    trained.write_text("{}")
+    assert main(options(tmp_path, "--run", "localise/t-0", "localise/tc-9", "--jobs", jobs)) == 0
+    assert main(options(tmp_path, "--missing", "--seed", "1", "--jobs", jobs)) == 0
+    assert main(options(tmp_path, "--missing", "--seed", "2", "--jobs", jobs)) == 0
+    assert ran == [[("none/cnn", 0)], [("localise/t-0", 0), ("localise/tc-9", 0)],
+                   [("none/cnn", 1)], [("localise/t-0", 1), ("localise/tc-9", 1), ("r/cnn", 1)],
+                   [("localise/t-0", 2), ("localise/tc-9", 2), ("r/cnn", 2)]]
+
+
+def test_a_colocalisation_is_no_work_for_ranks(small, place, monkeypatch):
+    """Under mpirun an error ends the command: the other processes may be at work in the same cell."""
+    monkeypatch.setattr(runners.parallel, "ranks", lambda: SimpleNamespace(size=2, rank=0))
+    with pytest.raises(RuntimeError, match="^a co-localisation runs in one process: start it without mpirun"):
+        running.run_in_turn([Cell("localise/tc-3", "first", 0)], place, progress=False)
 
 
 def test_the_record_of_a_colocalisation(small, place, monkeypatch):
@@ -198,7 +236,7 @@ def test_commands_are_run_at_once_and_failures_counted(place, capsys, monkeypatc
     assert sorted(capsys.readouterr().out.splitlines()) == [
         "a sentence", "r/fcn: fine", "rts/fcn, first, seed 0: ended with status 1"]
     assert called[0] == ["experiments", "--run", "r/fcn", "--schedule", "first", "--seed", "0", "--runs",
-                         str(place.runs), "--device", "cpu", "--threads", "1", "--quiet"]
+                         str(place.runs), "--threads", "1", "--quiet"]
 
 
 def test_ctrl_c_of_one_command_ends_all(place, capsys, monkeypatch):
@@ -248,7 +286,7 @@ def test_run_list_and_missing(small, tmp_path, capsys, monkeypatch):
     assert main(options(tmp_path, "--list")) == 0
     assert capsys.readouterr().out.splitlines() == [f"r/cnn    seed 0  {error:.2f} %", "rts/cnn  seed 0  not begun"]
     assert main(options(tmp_path, "--list", "--commands", "--seed", "0", "1")) == 0
-    assert [line.split()[5:] for line in capsys.readouterr().out.splitlines()] == [
+    assert [line.split()[5:10] for line in capsys.readouterr().out.splitlines()] == [
         [name, "--schedule", "first", "--seed", seed] for name, seed in (("rts/cnn", "0"), ("r/cnn", "1"),
                                                                          ("rts/cnn", "1"))]
     assert main(options(tmp_path, "--missing", "--threads", "1", "--quiet")) == 0
@@ -260,6 +298,20 @@ def test_run_list_and_missing(small, tmp_path, capsys, monkeypatch):
     assert main(options(tmp_path, "--list", "--seed", "1")) == 0
     assert capsys.readouterr().out.splitlines() == ["r/cnn    seed 1  stopped after step 3",
                                                     "rts/cnn  seed 1  not begun"]
+
+
+def test_listed_commands_hold_what_they_were_given(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "ROWS", {"r/cnn": rows.ROWS["r/cnn"]})
+    given = ["--data-dir", "some digits", "--device", "gpu", "--threads", "2"]  # where there is no GPU, too
+    assert main(options(tmp_path, "--list", "--commands", *given)) == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert words[:5] == ["python", "-m", "stn_scratch", "experiments", "--run"]
+    assert words[10:] == ["--runs", str(tmp_path / "runs"), *given]
+
+
+def test_no_jobs(tmp_path, capsys):
+    assert main(options(tmp_path, "--run", "r/fcn", "--jobs", "0")) == 2
+    assert capsys.readouterr().err == "stn_scratch: jobs must be a positive whole number, not 0\n"
 
 
 def test_a_name_that_is_none(tmp_path, capsys):
@@ -282,9 +334,9 @@ def test_the_page(tmp_path, monkeypatch):
     (tmp_path / "docs" / "errors.png").touch()
     table.write_results(found, tmp_path / "R.md", "results", Path("docs"))
     text = (tmp_path / "R.md").read_text()
-    # the mean over seeds, and of two schedules the longer; a longer one names itself
+    # the mean over seeds and their range; a longer schedule has a line of its own
     assert "| error, % (the paper's), `first` | R | RTS |\n|---|---|---|\n| fcn |  | 9.00 (5.2) |\n" \
-           "| cnn | 2.50 (1.2) | 0.88 (0.8) `better` |\n" \
+           "| cnn | 2.50 [1.00, 4.50] (1.2) | 3.00 (0.8) |\n| cnn, `better` |  | 0.88 (0.8) |\n" \
            "| st-cnn tps | 0.25 (0.7) |  |\n" in text
     assert "| 1.2 | 2.50 [1.00, 4.50] | 0, 1, 2 | 1,500 x 256 | 100,000, 100,001, 100,002 | 5.0 | CPU, 1 thread " \
            "| abc1234 | `--run r/cnn --schedule first --seed 0 1 2` |\n" in text

@@ -15,6 +15,7 @@ from stn_scratch import backend
 from stn_scratch.data import tasks
 from stn_scratch.training import loop
 from stn_scratch.training.config import Config, load_config
+from stn_scratch.training.step import Gradient
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,6 +40,30 @@ def as_on_a_terminal():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+def test_what_is_no_training_does_not_count(monkeypatch):
+    """Neither what passes before the meter is read nor what passes after it."""
+    now = 100.0
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now)
+    meter = loop.Meter(8)
+
+    def train(seconds):
+        nonlocal now
+        now += seconds
+        meter.add(Gradient(0.5, 2, None))
+
+    train(2.0)
+    with meter.stopped():
+        now += 50
+        assert meter.read() == {"loss": 0.5, "error": 25.0, "images_per_s": 8 / 2}
+        now += 7
+    train(4.0)
+    with meter.stopped():
+        now += 30
+    train(4.0)
+    with meter.stopped():
+        assert meter.read()["images_per_s"] == 2 * 8 / 8
 
 
 def crash():

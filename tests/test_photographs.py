@@ -134,6 +134,15 @@ def test_a_damaged_file(path, damage):
         load_signs(path)
 
 
+def test_damage_inside_the_file(path, arrays):
+    np.savez_compressed(path, **arrays)
+    whole = path.read_bytes()
+    for place in range(0, len(whole) - 40, len(whole) // 20):
+        path.write_bytes(whole[:place] + 40 * b"\xff" + whole[place + 40:])
+        with pytest.raises(ValueError, match=f"^{re.escape(str(path))} (?:is no .npz|must)"):
+            load_signs(path)
+
+
 def test_an_array_of_one_file_is_not_the_archive(path):
     with open(path, "wb") as file:
         np.save(file, np.zeros(3))

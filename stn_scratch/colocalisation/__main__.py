@@ -10,7 +10,8 @@ from stn_scratch.training import loop
 
 def main(arguments=None):
     """Gives the exit status: 0, 2 for a sentence on stderr, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="stn_scratch.colocalisation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m stn_scratch.colocalisation",
+                                     description="Find the digits of one class, and say how many were found.")
     parser.add_argument("encoder", help="the folder of a run of `train --model cnn --data none`")
     parser.add_argument("out", type=Path, help="the run's folder")
     parser.add_argument("--label", type=int, default=Config.label, help="the class (default %(default)s)")
@@ -19,6 +20,10 @@ def main(arguments=None):
     parser.add_argument("--data-dir", help="a folder with MNIST's four .gz files (default: the encoder's)")
     parser.add_argument("--seed", type=int, default=Config.seed)
     parser.add_argument("--iterations", type=int, default=Config.iterations)
+    parser.add_argument("--lr", type=float, default=Config.lr, help="learning rate (default %(default)s)")
+    parser.add_argument("--clip-norm", type=float, default=Config.clip_norm,
+                        help="the longest gradient allowed (default %(default)s)")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default=Config.device)
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     options = vars(parser.parse_args(arguments))
     out, resume = options.pop("out"), options.pop("resume")

@@ -195,7 +195,8 @@ def _learn(run, rng, done, width):
     losses = []
     with asked_to_stop(parallel.Ranks()) as asked:
         for number in range(done + 1, config.iterations + 1):
-            losses.append(step(run, number, images, rng))
+            latest = step(run, number, images, rng)
+            losses.append(latest)
             ends = bool(asked) or number == config.iterations
             if number % config.log_every == 0 or ends:
                 loss = float(sum(losses)) / len(losses)
@@ -208,6 +209,7 @@ def _learn(run, rng, done, width):
                 width = blur_for(run, windows(run, images))
                 images = blurred(run.scene.images, width)
             if number % config.checkpoint_every == 0 or ends:
+                check_finite(run, number, float(latest))
                 state = {"generator": rng.bit_generator.state, "blur": width}
                 save_checkpoint(run.folder / loop.CHECKPOINT, run.params, run.optimiser, step=number,
                                 generator_state=state)

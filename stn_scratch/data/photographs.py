@@ -5,6 +5,7 @@ The signs are those of the German Traffic Sign Recognition Benchmark (Stallkamp 
 
 import os
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,7 +92,7 @@ def load_signs(data_dir, *, source="auto"):
             arrays = {name: members[name] for name in SIGN_ARRAYS}
     except KeyError as error:
         raise ValueError(f"{path} must hold the arrays {', '.join(SIGN_ARRAYS)}; {error.args[0]}") from None
-    except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile):
+    except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
         raise ValueError(f"{path} is no .npz file that can be read") from None
     for part in ("train", "test"):
         _check_signs(path, part, arrays[f"x_{part}"], arrays[f"y_{part}"])

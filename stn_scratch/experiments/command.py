@@ -1,18 +1,20 @@
 """The command `experiments`: list them, run them, and write what they found."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from stn_scratch.experiments import figures, running
-from stn_scratch.experiments.records import RECORD, RECORDS, RUNS, Cell, collect, keep, read_record
+from stn_scratch.experiments.records import COMMAND, RECORD, RECORDS, RUNS, Cell, collect, keep, read_record
 from stn_scratch.experiments.rows import ROWS, chosen
-from stn_scratch.experiments.runners import FOLDERS, Place
+from stn_scratch.experiments.runners import FOLDERS, Place, encoder_of
 from stn_scratch.experiments.schedules import SCHEDULES
 from stn_scratch.experiments.table import write_results
 from stn_scratch.models import build_model
 from stn_scratch.training.checkpoint import load_checkpoint
 from stn_scratch.training.config import load_config
 from stn_scratch.training.loop import CHECKPOINT, CONFIG, read_metrics
+from stn_scratch.validate import check_whole
 from stn_scratch.weights import FOLDER, save_weights
 
 FIGURES = Path("docs/results")
@@ -53,9 +55,9 @@ def experiments(**given):
     options = argparse.Namespace(**given)
     cells = [Cell(row.name, options.schedule, seed)
              for seed in options.seed for row in (chosen(options.run) if options.run else ROWS.values())]
-    if options.list:
-        return _list(cells, options)
     place = Place(options.runs, options.data_dir, options.device, options.threads)
+    if options.list:
+        return _list(cells, place, options)
     if options.run or options.missing:
         return _run(cells, place, options)
     if options.weights:
@@ -74,13 +76,23 @@ def experiments(**given):
 
 
 def _run(cells, place, options):
+    check_whole("jobs", options.jobs)
     if not options.run:
         cells = [cell for cell in cells if not _finished(cell, options)]
-    if options.jobs == 1 and options.executor == "local":
-        failed = running.run_in_turn(cells, place, progress=not options.quiet)
-    else:
-        failed = running.run_at_once(cells, place, running.executor_of(options.executor, options.jobs))
+    failed = 0
+    for stage in _stages(cells, place):
+        if options.jobs == 1 and options.executor == "local":
+            failed += running.run_in_turn(stage, place, progress=not options.quiet)
+        else:
+            failed += running.run_at_once(stage, place, running.executor_of(options.executor, options.jobs))
     return 2 if failed else 0
+
+
+def _stages(cells, place):
+    """First the cells whose trained networks others need and do not find here, chosen or not; then the other ones."""
+    needed = dict.fromkeys(encoder for encoder in map(encoder_of, cells) if encoder)
+    needed = [cell for cell in needed if not (cell.folder(place.runs) / RECORD).is_file()]
+    return [stage for stage in (needed, [cell for cell in cells if cell not in needed]) if stage]
 
 
 def _ship(cell, options):
@@ -99,14 +111,14 @@ def _finished(cell, options):
     return any(path.is_file() for path in (cell.kept(options.records), cell.folder(options.runs) / RECORD))
 
 
-def _list(cells, options):
+def _list(cells, place, options):
     records = collect(options.runs, options.records)
     width = max(map(len, ROWS))
     for cell in cells:
         if not options.commands:
             print(f"{cell.row:<{width}}  seed {cell.seed}  {_state(cell, records.get(cell), options.runs)}")
         elif cell not in records:
-            print(cell.command())
+            print(shlex.join([*COMMAND, *cell.arguments(), *place.options()]))
     return 0
 
 

@@ -12,7 +12,7 @@ from stn_scratch.backend import to_host
 from stn_scratch.experiments.records import RECORD, Cell
 from stn_scratch.experiments.rows import DISTORTIONS, ROWS
 from stn_scratch.experiments.schedules import SCHEDULES
-from stn_scratch.experiments.table import PICTURES, groups_of, longest, mean
+from stn_scratch.experiments.table import PICTURES, groups_of, mean, shortest
 from stn_scratch.training import batches, loop
 from stn_scratch.training.checkpoint import load_checkpoint
 from stn_scratch.training.config import load_config, resume_config
@@ -27,13 +27,18 @@ CLOSEST = {"r": "affine", "rts": "affine", "p": "projective", "e": "tps"}  # the
 
 
 def draw_errors(found):
-    """A panel for each distortion, a bar for each network, and the paper's figure as a line across it."""
-    groups = longest(groups_of(found, "distorted"))
+    """A panel for each distortion, a bar for each network, and the paper's figure as a line across it.
+
+    All bars are of one schedule, the shortest: it is the one that most networks have.
+    """
+    groups = groups_of(found, "distorted")
+    schedule = shortest(groups)
+    groups = {name: records for (name, of), records in groups.items() if of == schedule}
     lines = list(dict.fromkeys(row.line for row in ROWS.values() if row.table == "distorted"))
     shown = [data for data in DISTORTIONS if any(ROWS[name].options["data"] == data for name in groups)]
     figure = Figure(figsize=(2.5 * max(len(shown), 2) + 1.5, 3.4), layout="constrained")
     for ax, data in zip(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0], shown, strict=True):
-        for name, (_, records) in groups.items():
+        for name, records in groups.items():
             row, errors = ROWS[name], [record["test_error"] for record in records]
             if row.options["data"] == data:
                 k = lines.index(row.line)
@@ -44,9 +49,10 @@ def draw_errors(found):
         ax.set_yticks(range(len(lines)), lines)
         ax.spines[["top", "right"]].set_visible(False)
     ax.invert_yaxis()
+    figure.suptitle(f"schedule `{schedule}`", fontsize=9)
     handles = [Patch(color=PLAIN, label="without a transformer"), Patch(color=WITH, label="with one"),
                Line2D([], [], color="#d95f02", linewidth=2.5, label="the paper")]
-    if any(len(records) > 1 for _, records in groups.values()):
+    if any(len(records) > 1 for records in groups.values()):
         handles.append(Line2D([], [], color="black", linewidth=1, label="from seed to seed"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     return figure

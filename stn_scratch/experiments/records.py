@@ -13,6 +13,7 @@ from stn_scratch.training.config import versions
 from stn_scratch.training.files import replacing
 from stn_scratch.training.loop import CONFIG
 
+COMMAND = ("python", "-m", "stn_scratch")
 RECORD = "record.json"
 RUNS, RECORDS = Path("runs/experiments"), Path("results")
 OF_THIS_MACHINE = ("data_dir", "encoder")  # paths
@@ -37,7 +38,7 @@ class Cell(NamedTuple):
         return ["experiments", "--run", self.row, "--schedule", self.schedule, "--seed", str(self.seed)]
 
     def command(self):
-        return " ".join(["python -m stn_scratch", *self.arguments()])
+        return " ".join([*COMMAND, *self.arguments()])
 
 
 def record_of(cell, folder, config, **found):

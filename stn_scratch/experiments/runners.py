@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stn_scratch import colocalisation
-from stn_scratch.experiments.records import RECORD, record_of
+from stn_scratch.experiments.records import RECORD, RUNS, record_of
 from stn_scratch.experiments.rows import ENCODER, ROWS
 from stn_scratch.experiments.schedules import SCHEDULES
-from stn_scratch.training import loop
+from stn_scratch.training import loop, parallel
 from stn_scratch.training.config import Config, load_config, resume_config
 
 # the folder of a task's data beside that of MNIST, where it has its own
@@ -18,15 +18,16 @@ FOLDERS = {"cluttered-file": "cluttered_mnist", "gtsrb": "gtsrb", "svhn": "svhn"
 class Place(NamedTuple):
     """Where cells run: what may differ from machine to machine."""
 
-    runs: object  # the folder of the run folders
+    runs: object = RUNS  # the folder of the run folders
     data_dir: str | None = None  # MNIST's folder, or one that holds a folder mnist and others
     device: str = "cpu"
     threads: int | None = None
 
     def options(self):
-        """The same as options of the command line."""
-        named = {"--runs": self.runs, "--data-dir": self.data_dir, "--device": self.device, "--threads": self.threads}
-        return [str(word) for option in named.items() if option[1] is not None for word in option]
+        """The same as options of the command line: those that are not the default."""
+        chosen = ((field, getattr(self, field)) for field in self._fields)
+        return [word for field, value in chosen if str(value) != str(self._field_defaults[field])
+                for word in (f"--{field.replace('_', '-')}", str(value))]
 
     def data(self, task):
         """The folder of a task's data."""
@@ -67,12 +68,18 @@ def minutes(metrics, batch):
     return seconds / 60
 
 
+def encoder_of(cell):
+    """The cell whose network a co-localisation compares windows by; None for a cell that needs no other."""
+    return cell._replace(row=ENCODER) if ROWS[cell.row].task == "colocalise" else None
+
+
 def colocalise(cell, place, *, begun, progress):
     """Find the digits of one class -> the record; its error is the share of those that were not found."""
-    encoder = cell._replace(row=ENCODER).folder(place.runs)
+    if parallel.ranks().size > 1:
+        raise RuntimeError("a co-localisation runs in one process: start it without mpirun, or with --executor mpi")
+    encoder = encoder_of(cell).folder(place.runs)
     if not (encoder / RECORD).is_file():
-        raise ValueError(f"{cell.row} compares windows by the network of {ENCODER}: run that first, by the same "
-                         "schedule and seed")
+        raise ValueError(f"{cell.row} compares windows by the network of {ENCODER}, which has not been trained here")
     config = colocalisation.Config(encoder=str(encoder), data_dir=place.data("none"), seed=cell.seed,
                                    device=place.device, **ROWS[cell.row].options)
     folder, began = cell.folder(place.runs), time.perf_counter()

@@ -64,6 +64,8 @@ def run_in_turn(cells, place, *, progress):
         try:
             print(line(run_cell(cell, place, progress=progress)), flush=True)
         except (NotFinite, OSError, RuntimeError, ValueError) as error:
+            if parallel.ranks().size > 1:
+                raise  # the other processes may still be at work in this cell: they must end, too
             failed += 1
             print(f"{name(cell)}: {error}")
     return failed

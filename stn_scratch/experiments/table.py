@@ -2,6 +2,7 @@
 
 import statistics
 from collections import defaultdict
+from itertools import product
 
 from stn_scratch.experiments.rows import ROWS, TABLES
 from stn_scratch.experiments.schedules import SCHEDULES
@@ -16,14 +17,14 @@ COMMAND = "python -m stn_scratch experiments"
 HEAD = """# Results
 
 Written by `python -m stn_scratch experiments --table` from the records in `{records}/`, never by hand. Every figure is
-the error on the test set in per cent: the mean over seeds, with the smallest and the largest in brackets where there
-are several, and in round brackets the paper's.
+the error on the test set in per cent: the mean over seeds, with the smallest and the largest in square brackets where
+there are several, and in round brackets the paper's.
 
 {schedules}
 
 The paper trained 150,000 steps of 256 images and averaged three seeds; a row trained for less says so by its schedule.
-The standard error of an error of 1 % on 10,000 images is 0.1 %. Minutes are those of training steps alone, on whatever
-machine it was, busy or not.
+The standard error of an error of 1 % on 10,000 images is 0.1 %. Minutes are those of training steps, for
+co-localisation those of the command that ended the run, on whatever machine it was, busy or not.
 """
 
 
@@ -35,7 +36,7 @@ def write_results(found, path, records, pictures):
     for table, (title, text) in TABLES.items():
         groups = groups_of(found, table)
         if groups:
-            sections += [f"## {title}\n\n{text.strip()}\n", _overview(longest(groups)), _details(groups)]
+            sections += [f"## {title}\n\n{text.strip()}\n", _overview(groups), _details(groups)]
             sections += [f"![{what}]({pictures / name})\n" for name, (beside, what) in PICTURES.items()
                          if beside == table and (path.parent / pictures / name).is_file()]
     with replacing(path) as file:
@@ -52,25 +53,23 @@ def groups_of(found, table):
     return groups
 
 
-def longest(groups):
-    """{row: (schedule, records)}: of each row what was trained by its longest schedule."""
-    order = list(SCHEDULES)
-    return {row: (schedule, groups[row, schedule])
-            for row, schedule in sorted(groups, key=lambda key: order.index(key[1]))}
+def shortest(groups):
+    """The shortest schedule by which a row of these was trained."""
+    return min((schedule for _, schedule in groups), key=list(SCHEDULES).index)
 
 
-def _overview(best):
-    """Networks down, data across; of each row the longest schedule, and in brackets the paper's figure."""
-    columns = _in_order(best, lambda row: row.column)
-    shortest = min((schedule for schedule, _ in best.values()), key=list(SCHEDULES).index)
-    lines = [f"| error, % (the paper's), `{shortest}` | {' | '.join(columns)} |",
-             "|---" * (len(columns) + 1) + "|"]
-    # a figure of another schedule than that of the heading names its own
-    cells = {(ROWS[name].line, ROWS[name].column):
-             f"{mean(records):.2f}{_beside(ROWS[name])}" + (f" `{schedule}`" if schedule != shortest else "")
-             for name, (schedule, records) in best.items()}
-    for line in _in_order(best, lambda row: row.line):
-        lines.append(f"| {line} | {' | '.join(cells.get((line, column), '') for column in columns)} |")
+def _overview(groups):
+    """Networks down, a line for each schedule of theirs; data across; in brackets the paper's figure."""
+    names = [name for name, _ in groups]
+    columns, first = _in_order(names, lambda row: row.column), shortest(groups)
+    lines = [f"| error, % (the paper's), `{first}` | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    cells = {(ROWS[name].line, schedule, ROWS[name].column): f"{_spread(records)}{_beside(ROWS[name])}"
+             for (name, schedule), records in groups.items()}
+    for line, schedule in product(_in_order(names, lambda row: row.line), SCHEDULES):
+        of_line = [cells.get((line, schedule, column), "") for column in columns]
+        if any(of_line):
+            # another schedule than that of the heading is named
+            lines.append(f"| {line}{f', `{schedule}`' if schedule != first else ''} | {' | '.join(of_line)} |")
     return "\n".join(lines) + "\n"
 
 

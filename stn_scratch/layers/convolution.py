@@ -24,11 +24,13 @@ def conv2d_forward(x, W, b, *, stride=1, padding=0):
 
     x (B, H, W, C), W (kh, kw, C, F), b (F,) -> y (B, H', W', F), cache; H' = (H + 2p - kh) // s + 1.
 
-    Raises ValueError if the filter is larger than the padded image.
+    Raises ValueError if the filter is larger than the padded image, or empty.
     """
     check_arrays(x=(x, "B H W C"), W=(W, "kh kw C F"), b=(b, "F"))
     check_whole("stride", stride)
     check_whole("padding", padding, least=0)
+    if 0 in W.shape:
+        raise ValueError(f"W must have no side of 0, not shape {W.shape}")
     H_y, W_y = conv2d_size(x.shape, W.shape, stride, padding)
     if cuda.available(x):
         return im2col_forward(x, W, b, stride=stride, padding=padding)

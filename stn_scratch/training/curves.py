@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from stn_scratch.parameters import leaves
+from stn_scratch.models import MODELS
 from stn_scratch.training.loop import read_metrics
 
 TRAINING, VALIDATION, TEST, DIVISION, LINEAR = "#6baed6", "#2166ac", "#d95f02", "#707070", "#eeeeee"
@@ -28,7 +28,8 @@ def draw_curves(run):
         right.axhline(error, color=TEST, linewidth=1.4, linestyle="--", label=f"test digits, at the end: {error:.2f} %")
     _log_axis(left, "cross-entropy", series.pop("loss")[1])
     _log_axis(right, "error, %", [value for _, values in series.values() for value in values])
-    _draw_divisions(left, right, *_series(records, "rate"))
+    if run.config.decay == "steps":
+        _draw_divisions(left, right, *_series(records, "rate"))
     handles, labels = right.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(_title(run))
@@ -37,9 +38,9 @@ def draw_curves(run):
 
 def _title(run):
     config = run.config
-    transform = f" ({config.transform})" if any("localisation" in path for path, _ in leaves(run.params)) else ""
-    distortion = "undistorted" if config.data == "none" else config.data.upper()
-    return f"{config.model}{transform} on {distortion} digits, seed {config.seed}"
+    transform = f" ({config.transform})" if MODELS[config.model].transformers else ""
+    data = "undistorted digits" if config.data == "none" else config.data.upper()
+    return f"{config.model}{transform} on {data}, seed {config.seed}"
 
 
 def _series(records, name):

@@ -2,7 +2,7 @@
 
 import json
 import time
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -140,11 +140,13 @@ def _due(config, number, every):
 def _report(run, number, meter, bar):
     """Log what is due after a step: the training since the last time, the validation error."""
     if _due(run.config, number, run.config.log_every):
-        record = {"step": number, **meter.read(), "rate": run.optimiser.rate()}
-        bar.report(record)
-        log(run, record)
+        with meter.stopped():
+            record = {"step": number, **meter.read(), "rate": run.optimiser.rate()}
+            bar.report(record)
+            log(run, record)
     if _due(run.config, number, run.config.validate_every):
-        log(run, {"step": number, "validation_error": error_on(run, batches.VALIDATION)[0]})
+        with meter.stopped():
+            log(run, {"step": number, "validation_error": error_on(run, batches.VALIDATION)[0]})
 
 
 @step.quiet
@@ -173,8 +175,9 @@ def _train(run, ranks, rng, done, *, progress):
             if stops or _due(config, number, config.checkpoint_every):
                 check_finite(run, batch, result, number)
                 if ranks.rank == 0:
-                    save_checkpoint(run.folder / CHECKPOINT, run.params, run.optimiser, step=number,
-                                    generator_state=batch.generator_state)
+                    with meter.stopped():
+                        save_checkpoint(run.folder / CHECKPOINT, run.params, run.optimiser, step=number,
+                                        generator_state=batch.generator_state)
             if stops and number < config.iterations:
                 raise Interrupted(f"stopped after step {number} of {config.iterations}, saved in {run.folder}")
 
@@ -184,20 +187,30 @@ class Meter:
 
     def __init__(self, batch):
         self.batch = batch
+        self.since = time.perf_counter()
         self._reset()
 
     def _reset(self):
-        self.count, self.loss, self.errors, self.since = 0, 0, 0, time.perf_counter()
+        self.count, self.loss, self.errors, self.seconds = 0, 0, 0, 0.0
 
     def add(self, result):
         self.count += 1
         self.loss = self.loss + result.loss
         self.errors = self.errors + result.errors
 
+    @contextmanager
+    def stopped(self):
+        """The time that passes inside, such as in validating and saving, does not count."""
+        float(self.loss)  # until here: a GPU may still be at work, and a look at its values waits for it
+        self.seconds += time.perf_counter() - self.since
+        yield
+        self.since = time.perf_counter()
+
     def read(self):
+        """Inside `stopped`."""
         images = self.count * self.batch
         values = {"loss": float(self.loss) / self.count, "error": 100 * float(self.errors) / images,
-                  "images_per_s": images / (time.perf_counter() - self.since)}
+                  "images_per_s": images / self.seconds}
         self._reset()
         return values
 
