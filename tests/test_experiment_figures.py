@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from small_experiments import TINY, record
 from small_runs import few_digits
-from test_experiments import TINY, record
 
 from stn_scratch.data import tasks
 from stn_scratch.experiments import figures, running, schedules

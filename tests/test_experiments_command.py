@@ -1,0 +1,190 @@
+"""The command `experiments`: several cells, in turn and at once, the list, the page."""
+
+import shlex
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from small_experiments import CELL, make_small, options, record, run
+from small_runs import at_step, ctrl_c
+
+from stn_scratch.__main__ import main
+from stn_scratch.experiments import command, rows, running, table
+from stn_scratch.experiments.records import Cell, collect, keep, read_record
+from stn_scratch.experiments.runners import Place
+from stn_scratch.training import parallel
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Few digits, few steps."""
+    make_small(monkeypatch)
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path / "runs", threads=1)
+
+
+# Several at once
+
+
+def test_commands_are_run_at_once_and_failures_counted(place, capsys, monkeypatch):
+    called = []
+
+    def call(arguments):
+        called.append(arguments)
+        return {"r/fcn": (0, "r/fcn: fine\n"), "r/cnn": (2, "a sentence\n")}.get(arguments[2], (1, ""))
+
+    monkeypatch.setattr(running, "call", call)
+    cells = [Cell(name, "first", 0) for name in ("r/fcn", "r/cnn", "rts/fcn")]
+    assert running.run_at_once(cells, place, ThreadPoolExecutor(2)) == 2
+    assert sorted(capsys.readouterr().out.splitlines()) == [
+        "a sentence", "r/fcn: fine", "rts/fcn, first, seed 0: ended with status 1"]
+    assert called[0] == ["experiments", "--run", "r/fcn", "--schedule", "first", "--seed", "0", "--runs",
+                         str(place.runs), "--threads", "1", "--quiet"]
+
+
+def test_ctrl_c_of_one_command_ends_all(place, capsys, monkeypatch):
+    """It reached them all: none that has not begun is begun."""
+    called = []
+
+    def call(arguments):
+        called.append(arguments[2])
+        if len(called) > 2:
+            time.sleep(0.1)
+        return (130, "stopped after step 3 of 6\n") if len(called) == 2 else (0, "fine\n")
+
+    monkeypatch.setattr(running, "call", call)
+    cells = [Cell("r/fcn", "first", seed) for seed in range(50)]
+    with pytest.raises(KeyboardInterrupt):
+        running.run_at_once(cells, place, ThreadPoolExecutor(1))
+    assert len(called) < 50 and capsys.readouterr().out == "fine\n"
+
+
+def test_a_command_runs_alone_under_mpirun(monkeypatch):
+    """The launcher's variables would make it one of several processes that train one network together."""
+    for name in parallel.LAUNCHED:
+        monkeypatch.setenv(name, "2")
+    status, words = running.call(["info"])
+    assert status == 0 and words.startswith("python ")
+
+
+def test_without_mpi4py(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "mpi4py.futures", None)
+    with pytest.raises(RuntimeError, match=r'^--executor mpi needs the extra "mpi"'):
+        running.executor_of("mpi", 1)
+
+
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_what_others_need_is_run_first(tmp_path, monkeypatch, jobs):
+    """Asked for or not; also where its record is kept, but not its network."""
+    ran = []
+
+    def at_once(cells, place, executor):
+        ran.append([(cell.row, cell.seed) for cell in cells])
+        executor.shutdown()
+        return 0
+
+    monkeypatch.setattr(running, "run_at_once", at_once)
+    monkeypatch.setattr(running, "run_in_turn",
+                        lambda cells, place, progress: at_once(cells, place, ThreadPoolExecutor(1)))
+    names = ["localise/t-0", "localise/tc-9", "none/cnn", "r/cnn"]
+    monkeypatch.setattr(command, "ROWS", {name: rows.ROWS[name] for name in names})
+    kept = Cell("none/cnn", "first", 1).kept(tmp_path / "records")
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}")
+    trained = Cell("none/cnn", "first", 2).folder(tmp_path / "runs") / "record.json"
+    trained.parent.mkdir(parents=True)
+    trained.write_text("{}")
+    assert main(options(tmp_path, "--run", "localise/t-0", "localise/tc-9", "--jobs", jobs)) == 0
+    assert main(options(tmp_path, "--missing", "--seed", "1", "--jobs", jobs)) == 0
+    assert main(options(tmp_path, "--missing", "--seed", "2", "--jobs", jobs)) == 0
+    assert ran == [[("none/cnn", 0)], [("localise/t-0", 0), ("localise/tc-9", 0)],
+                   [("none/cnn", 1)], [("localise/t-0", 1), ("localise/tc-9", 1), ("r/cnn", 1)],
+                   [("localise/t-0", 2), ("localise/tc-9", 2), ("r/cnn", 2)]]
+
+
+# The command line, the list, the page
+
+
+def test_run_list_and_missing(small, tmp_path, capsys, monkeypatch):
+    names = ("r/cnn", "rts/cnn")
+    monkeypatch.setattr(command, "ROWS", {name: rows.ROWS[name] for name in names})
+    assert main(options(tmp_path, "--run", "r/cnn", "--threads", "1", "--quiet")) == 0
+    error = read_record(Cell("r/cnn", "first", 0).folder(tmp_path / "runs") / "record.json")["test_error"]
+    assert capsys.readouterr().out.startswith(f"r/cnn, first, seed 0: test error {error:.2f} % after 6 steps, ")
+    assert main(options(tmp_path, "--list")) == 0
+    assert capsys.readouterr().out.splitlines() == [f"r/cnn    seed 0  {error:.2f} %", "rts/cnn  seed 0  not begun"]
+    assert main(options(tmp_path, "--list", "--commands", "--seed", "0", "1")) == 0
+    assert [line.split()[5:10] for line in capsys.readouterr().out.splitlines()] == [
+        [name, "--schedule", "first", "--seed", seed] for name, seed in (("rts/cnn", "0"), ("r/cnn", "1"),
+                                                                         ("rts/cnn", "1"))]
+    assert main(options(tmp_path, "--missing", "--threads", "1", "--quiet")) == 0
+    assert capsys.readouterr().out.startswith("rts/cnn, first, seed 0: ")
+    with monkeypatch.context() as patch:
+        at_step(patch, 3, ctrl_c)
+        assert main(options(tmp_path, "--run", "r/cnn", "--seed", "1", "--threads", "1", "--quiet")) == 130
+    assert capsys.readouterr().err.endswith("Go on with the same command.\n")
+    assert main(options(tmp_path, "--list", "--seed", "1")) == 0
+    assert capsys.readouterr().out.splitlines() == ["r/cnn    seed 1  stopped after step 3",
+                                                    "rts/cnn  seed 1  not begun"]
+
+
+def test_listed_commands_hold_what_they_were_given(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "ROWS", {"r/cnn": rows.ROWS["r/cnn"]})
+    given = ["--data-dir", "some digits", "--device", "gpu", "--threads", "2"]  # where there is no GPU, too
+    assert main(options(tmp_path, "--list", "--commands", *given)) == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert words[:5] == ["python", "-m", "stn_scratch", "experiments", "--run"]
+    assert words[10:] == ["--runs", str(tmp_path / "runs"), *given]
+
+
+def test_no_jobs(tmp_path, capsys):
+    assert main(options(tmp_path, "--run", "r/fcn", "--jobs", "0")) == 2
+    assert capsys.readouterr().err == "stn_scratch: jobs must be a positive whole number, not 0\n"
+
+
+def test_a_name_that_is_none(tmp_path, capsys):
+    assert main(options(tmp_path, "--run", "r/fnc")) == 2
+    assert capsys.readouterr().err.startswith("stn_scratch: there is no experiment 'r/fnc'")
+
+
+def test_the_page(tmp_path, monkeypatch):
+    found = {Cell(r["row"], r["schedule"], r["seed"]): r for r in (
+        record("r/cnn", 0, 1.0), record("r/cnn", 2, 2.0), record("r/cnn", 1, 4.5), record("rts/cnn", 0, 3.0),
+        record("rts/cnn", 0, 0.875, "better"), record("rts/fcn", 0, 9.0), record("r/st-cnn-tps", 0, 0.25),
+        record("tc/fcn", 0, 20.0))}
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "errors.png").touch()
+    table.write_results(found, tmp_path / "R.md", "results", Path("docs"))
+    text = (tmp_path / "R.md").read_text()
+    # the mean over seeds and their range; a longer schedule has a line of its own
+    assert "| error, % (the paper's), `first` | R | RTS |\n|---|---|---|\n| fcn |  | 9.00 (5.2) |\n" \
+           "| cnn | 2.50 [1.00, 4.50] (1.2) | 3.00 (0.8) |\n| cnn, `better` |  | 0.88 (0.8) |\n" \
+           "| st-cnn tps | 0.25 (0.7) |  |\n" in text
+    assert "| 1.2 | 2.50 [1.00, 4.50] | 0, 1, 2 | 1,500 x 256 | 100,000, 100,001, 100,002 | 5.0 | CPU, 1 thread " \
+           "| abc1234 | `--run r/cnn --schedule first --seed 0 1 2` |\n" in text
+    assert "| error, % (the paper's), `first` | TC |\n|---|---|\n| fcn | 20.00 (13.2) |\n" in text
+    assert "](docs/errors.png)\n" in text and "digits.png" not in text
+    assert "- `better`:" in text and "- `paper`:" not in text
+
+
+def test_records_are_kept_and_collected(small, place, tmp_path):
+    run(CELL, place)
+    found = collect(place.runs, tmp_path / "records")
+    assert list(found) == [CELL] and not (tmp_path / "records").exists()
+    keep(place.runs, tmp_path / "records")
+    kept = tmp_path / "records" / "first" / "r-st-cnn-affine-3.json"
+    assert kept.read_bytes() == (CELL.folder(place.runs) / "record.json").read_bytes()
+    # without the run folders, the committed records are enough
+    assert collect(tmp_path / "none", tmp_path / "records") == found
+    kept.write_text("{}")
+    with pytest.raises(ValueError, match="is damaged, or no record of an experiment$"):
+        collect(tmp_path / "none", tmp_path / "records")
+
+
+def test_no_record_at_all(tmp_path, capsys):
+    assert main(options(tmp_path, "--table")) == 2
+    assert capsys.readouterr().err.startswith("stn_scratch: there is no record of an experiment, in ")
