@@ -88,16 +88,16 @@ def test_a_png_that_is_called_jpg(folder, rng):
 
 
 def test_every_pixel_counts_when_it_shrinks(rng):
-    """To an even part of its size an image is averaged in windows."""
+    """To an even part of its size an image is averaged in windows; to another, between two pixels at a time."""
     image = rng.integers(0, 256, (12, 8, 3)).astype(np.float32)
     found = resized(image[:8], 4).astype(float)
     np.testing.assert_allclose(found, image[:8].reshape(4, 2, 4, 2, 3).mean(axis=(1, 3)), rtol=0, atol=0.501)
-    # 12x8 to 4x4: windows of 2x2, then 6 rows to 4, between two at a time
-    rows = image.reshape(6, 2, 4, 2, 3).mean(axis=(1, 3))
-    at = (np.arange(4) + 0.5) * 6 / 4 - 0.5
-    n = np.floor(at).astype(int)
-    weight = (at - n)[:, None, None]
-    np.testing.assert_allclose(resized(image, 4), (1 - weight) * rows[n] + weight * rows[n + 1], rtol=0, atol=0.501)
+    # 12x8 to 4x4: three rows a pixel, and three samples along the width, where 12 samples fall on 8 columns
+    at = ((np.arange(12) + 0.5) * 8 / 12 - 0.5).clip(0, 7)
+    m = np.minimum(np.floor(at).astype(int), 6)
+    weight = (at - m)[:, None]
+    finer = (1 - weight) * image[:, m] + weight * image[:, m + 1]
+    np.testing.assert_allclose(resized(image, 4), finer.reshape(4, 3, 4, 3, 3).mean(axis=(1, 3)), rtol=0, atol=0.501)
 
 
 @pytest.mark.parametrize("line, rows, columns", [
@@ -108,8 +108,7 @@ def test_the_pixels_of_a_box(folder, rng, line, rows, columns):
     np.testing.assert_array_equal(birds._bird(photograph, line, folder), photograph[slice(*rows), slice(*columns)])
 
 
-def test_what_a_window_at_the_edge_lacks(rng):
-    """7 columns in windows of 2: the last one holds one, and nothing beyond the photograph darkens it."""
+def test_nothing_beyond_the_photograph_darkens_it():
     image = np.full((7, 7, 1), 200, np.float32)
     np.testing.assert_array_equal(resized(image, 3), np.full((3, 3, 1), 200))
 

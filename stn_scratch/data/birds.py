@@ -14,9 +14,7 @@ import numpy as np
 from matplotlib.image import imread
 
 from stn_scratch.data.photographs import Photographs, existing
-from stn_scratch.grids.affine import affine_grid_forward
-from stn_scratch.layers import avg_pool_forward
-from stn_scratch.sampling import sample_forward
+from stn_scratch.data.stretch import stretched
 
 SIDE = 128  # of the images that a network is given; the paper's are 448
 SPECIES = 200
@@ -99,17 +97,6 @@ def _read(path):
 
 
 def resized(image, side):
-    """An image (H, W, C), 0 to 255, stretched to side x side: uint8, by our own sampler.
-
-    Bilinear sampling looks at four pixels only, and would skip most of a large photograph: as long as it has at least
-    twice the pixels that are wanted, it is averaged in windows first.
-    """
+    """An image (H, W, C), 0 to 255, stretched to side x side: uint8."""
     H, W, _ = image.shape
-    window = max(1, min(H, W) // side)
-    averaged, _ = avg_pool_forward(image[None], size=window, ceil=True)
-    # Eq. (1), -1 and 1 being outer edges here: the last windows may reach beyond the image's
-    height, width = (n * window for n in averaged.shape[1:3])
-    theta = np.array([[[W / width, 0, W / width - 1], [0, H / height, H / height - 1]]], dtype=image.dtype)
-    grid, _ = affine_grid_forward(theta, size=(side, side), align_corners=False)
-    V, _ = sample_forward(averaged, grid, padding="border", align_corners=False)
-    return np.rint(V[0]).astype(np.uint8)
+    return np.rint(stretched(image, (0, 0, W, H), side)).astype(np.uint8)

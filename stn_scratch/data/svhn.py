@@ -14,9 +14,7 @@ from tqdm import tqdm
 from stn_scratch.data.house import CANVAS, LONGEST, NULL
 from stn_scratch.data.mnist import Digits
 from stn_scratch.data.photographs import existing
-from stn_scratch.grids.affine import affine_grid_forward
-from stn_scratch.layers import avg_pool_forward
-from stn_scratch.sampling import sample_forward
+from stn_scratch.data.stretch import stretched
 from stn_scratch.validate import check_arrays
 
 EXPANSION = 1.3  # of the digits' common box: 30 % more in width and in height
@@ -78,24 +76,16 @@ def _read_image(path):
 
 
 def crop(image, boxes, *, size=CANVAS):
-    """The digits' common box, expanded by 30 %, as an image of size x size pixels.
+    """The digits' common box, expanded by 30 %, as an image of size x size pixels: see `stretched`.
 
-    image (H, W, C) float, boxes (n, 4): see `House` -> (size, size, C). A pixel is the mean of as many bilinear samples
-    as it takes to miss none of the photograph's (the paper warns of aliasing, Sec. 3.4). Outside the photograph its
-    border goes on.
+    image (H, W, C) float, boxes (n, 4): see `House` -> (size, size, C).
     """
     check_arrays(image=(image, "H W C"))
     check_arrays(boxes=(boxes, "n 4"))
-    H, W, _ = image.shape
-    left, top = boxes[:, :2].min(axis=0)
-    right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
-    width, height = EXPANSION * (right - left), EXPANSION * (bottom - top)
-    # align_corners=False: [-1, 1] is from edge to edge, of the crop and of the photograph
-    theta = np.array([[[width / W, 0, (left + right) / W - 1], [0, height / H, (top + bottom) / H - 1]]])
-    finer = max(1, int(np.ceil(max(width, height) / size)))
-    grid, _ = affine_grid_forward(theta.astype(image.dtype), size=(finer * size, finer * size), align_corners=False)
-    V, _ = sample_forward(image[None], grid, padding="border", align_corners=False)
-    return avg_pool_forward(V, size=finer)[0][0]
+    first = boxes[:, :2].min(axis=0)
+    last = (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
+    wider = (EXPANSION - 1) * (last - first) / 2
+    return stretched(image, [*(first - wider), *(last - first + 2 * wider)], size)
 
 
 def read_boxes(path):
