@@ -49,7 +49,7 @@ def draw_errors(found):
         ax.set_yticks(range(len(lines)), lines)
         ax.spines[["top", "right"]].set_visible(False)
     ax.invert_yaxis()
-    figure.suptitle(f"schedule `{schedule}`", fontsize=9)
+    figure.suptitle(f"schedule: {schedule}", fontsize=9)
     handles = [Patch(color=PLAIN, label="without a transformer"), Patch(color=WITH, label="with one"),
                Line2D([], [], color="#d95f02", linewidth=2.5, label="the paper")]
     if any(len(records) > 1 for records in groups.values()):
