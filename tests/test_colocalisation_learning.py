@@ -89,7 +89,10 @@ def test_the_size_is_held_at_first_then_shrinks_then_learns(xp):
 
 def test_when_windows_are_recentred():
     settings = Config("-", place=7, shrink=4)
-    assert [step for step in range(30) if settings.recentred(step)] == [7, 9, 11, 13, 15]
+    assert [step for step in range(30) if settings.recentred(step)] == [7, 9]
+    assert [step for step in range(50) if settings.adjusted(step)] == [20, 30, 40]
+    assert [step for step in range(1600) if Config("-").recentred(step)] == [400, 900]
+    assert Config("-").adjusted(1400) and not Config("-").adjusted(1390)
 
 
 @pytest.mark.parametrize("width", [0.2, 0.7, 2.0])
@@ -133,6 +136,28 @@ def test_windows_are_moved_together_to_the_middle(xp):
     after = learning.windows(run, run.scene.images)
     np.testing.assert_allclose(after[:, 1:], before[:, 1:] - before[:, 1:].mean(axis=0), atol=1e-14)
     np.testing.assert_array_equal(after[:, 0], before[:, 0])
+
+
+def test_windows_are_moved_onto_what_they_show(xp):
+    """A bright square of 6 x 10 pixels in each image, at one place of every window, on a grey ground."""
+    run = small_run(xp, scales=(0.4, 0.4))
+    run.params["localisation"]["regression"]["W"][...] = 0
+    run.params["localisation"]["regression"]["b"][...] = xp.asarray([0.4, 0.2, -0.1])
+    images = np.full((5, 84, 84, 1), 0.25)
+    # the window's middle reads the pixel (41.5 (1 + 0.2), 41.5 (1 - 0.1)); the square stands around another
+    x, y = 54, 32
+    images[:, y - 3:y + 3, x - 5:x + 5] = 1
+    learning.adjust(run, xp.asarray(images))
+    p = learning.windows(run, xp.asarray(images))
+    np.testing.assert_allclose(p, [[0.4, (x - 0.5) / 41.5 - 1, (y - 0.5) / 41.5 - 1]] * 5, atol=2e-3)
+
+
+def test_windows_that_show_nothing_stay(xp):
+    run = small_run(xp)
+    black = xp.zeros((5, 84, 84, 1))
+    before = learning.windows(run, black)
+    learning.adjust(run, black)
+    np.testing.assert_array_equal(learning.windows(run, black), before)
 
 
 def test_random_pieces_are_parts_of_their_images(xp):

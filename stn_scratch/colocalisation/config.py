@@ -39,7 +39,7 @@ class Config:
     place: int = 400  # first steps, at the first of these; then s goes down to the second ...
     shrink: int = 1000  # ... in so many steps, and from then on is learnt
     blur: float = 1.2  # pixels of blur for each pixel that a window skips between two samples
-    focus_every: int = 10  # steps, after which the blur is measured again
+    focus_every: int = 10  # steps, after which the blur is measured again; later, windows moved onto what they show
     log_every: int = 40
     checkpoint_every: int = 100
 
@@ -84,9 +84,16 @@ class Config:
         return first * (last / first) ** (max(0, step - self.place) / max(1, self.shrink))
 
     def recentred(self, step):
-        """Whether all windows are moved together after a step: now and then from when they begin to shrink."""
-        since = step - self.place
-        return 0 <= since <= 2 * self.shrink and since % max(1, self.shrink // 2) == 0
+        """Whether all windows are moved together after a step, to the image's middle: as they begin to shrink, and
+        halfway.
+        """
+        return step in (self.place, self.place + self.shrink // 2)
+
+    def adjusted(self, step):
+        """Whether all windows are moved together after a step, onto what they show: now and then from where s is
+        learnt.
+        """
+        return step >= self.place + self.shrink and step % self.focus_every == 0
 
 
 def save_config(path, config, **facts):

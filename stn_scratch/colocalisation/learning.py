@@ -7,8 +7,12 @@ Two windows are alike, too, if both are black, and that is what plain descent fi
 So we go from coarse to fine, which is ours. The first windows are larger than the image, where little escapes them, and
 only move: their size s is held. A window so large reads every fourth or fifth pixel, and the slope between two pixels
 says nothing about the way to a stroke that is three pixels wide: against this aliasing the images are blurred, the more
-the more pixels are skipped. Once the windows show the thing at one place, all of them are moved together to the middle
-of the image, s goes down to where the encoder can make out a digit, and is learnt from there.
+the more pixels are skipped. Once the windows show the thing at one place, s goes down to where the encoder can make out
+a digit, and is learnt from there.
+
+That all windows stand beside the thing alike, Eq. (8) hardly minds; and they drift, for while the localiser learns to
+tell places apart its features, which a ReLU keeps from being negative, move all windows one way. So all of them are
+moved together: `recentre`, `adjust`.
 """
 
 from pathlib import Path
@@ -131,13 +135,30 @@ def step(run, number, images, rng):
 
 
 def recentre(run, p):
-    """Move all windows together, so that they stand around the middle of the image, as evenly placed things do.
+    """Move all windows p together, so that they stand around the middle of the image, as evenly placed things do."""
+    _move(run, -p[:, 1:].mean(axis=0))
 
-    That all of them look beside the thing alike, Eq. (8) hardly minds; and they drift, for while the localiser learns
-    to tell places apart its features, which a ReLU keeps from being negative, move all windows one way.
+
+def adjust(run, images):
+    """Move all windows together, so that what they show, in the mean, has its centre of mass in their middle.
+
+    Mass is what is brighter than the mean window's edge. Windows that show nothing are left where they are.
     """
+    V, cache = run.network.forward(run.params, images)
+    shown = to_host(V.mean(axis=0))[..., 0].astype("float64")
+    edge = np.concatenate([shown[0], shown[-1], shown[:, 0], shown[:, -1]]).mean()
+    mass = np.maximum(shown - edge, 0)
+    if mass.sum() > 0:
+        # Eq. (2): a point (x_t, y_t) of a window is read at s (x_t, y_t) + (t_x, t_y)
+        x_t = np.linspace(-1, 1, len(mass))
+        s = to_host(cache.theta)[:, 0].astype("float64").mean()
+        _move(run, s * np.array([mass.sum(axis=0) @ x_t, mass.sum(axis=1) @ x_t]) / mass.sum())
+
+
+def _move(run, t):
+    """Add t_x, t_y to those of all windows."""
     b = run.params["localisation"]["regression"]["b"]
-    b[1:] -= get_array_module(b).asarray(p[:, 1:].mean(axis=0).astype(b.dtype.name))
+    b[1:] += get_array_module(b).asarray(t.astype(b.dtype.name))
 
 
 def windows(run, images):
@@ -205,6 +226,8 @@ def _learn(run, rng, done, width):
                 losses = []
             if config.recentred(number):
                 recentre(run, windows(run, images))
+            if config.adjusted(number):
+                adjust(run, images)
             if number % config.focus_every == 0:
                 width = blur_for(run, windows(run, images))
                 images = blurred(run.scene.images, width)

@@ -45,7 +45,8 @@ transformers side by side, each of both channels."""),
 localised, by an intersection over union of more than 0.5. T: a digit anywhere on 84 x 84 pixels; TC: with 16 pieces of
 other digits. The paper localises all in T and 75 to 93 % in TC. The windows are compared by the class layer of
 `none/cnn`, a CNN trained on undistorted digits; the paper's by its hidden layers, too. Going from coarse to fine is
-ours."""),
+ours, and so is moving all windows together onto what they show in the mean, for where in a window the digit stands the
+loss leaves open."""),
     "parts": Table("Several transformers side by side (Sec. 4.3, the birds)", """
 The mechanism, not the paper's number: CUB-200 and a trained Inception are not part of this. Two or four attention
 transformers of fixed scale 0.5, placed by one localisation network, and a small CNN for each; `parts-cnn` reads the
