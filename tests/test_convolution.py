@@ -7,9 +7,10 @@ import numpy
 import pytest
 from strict import strict
 
+from stn_scratch import blocks
 from stn_scratch.backend import to_host
 from stn_scratch.gradcheck import adjoint_error, check_gradients
-from stn_scratch.layers import blocks, conv2d_backward, conv2d_forward, convolution
+from stn_scratch.layers import conv2d_backward, conv2d_forward, convolution
 from stn_scratch.layers import few_channels as few_channels_form
 from stn_scratch.layers.im2col import im2col_backward, im2col_forward
 

@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from small_experiments import TINY, record
-from small_runs import few_digits
+from small_experiments import make_small, record
 
-from stn_scratch.data import tasks
-from stn_scratch.experiments import figures, running, schedules
+from stn_scratch.experiments import figures, running
 from stn_scratch.experiments.records import Cell
 from stn_scratch.experiments.runners import Place, config_of
 from stn_scratch.training import batches, loop
@@ -32,9 +30,7 @@ def test_errors():
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
     """A CNN and an ST-CNN, hardly trained: there is much that one gets right and the other not."""
-    few = few_digits()
-    monkeypatch.setattr(tasks, "load_digits", lambda *_, **__: few)
-    monkeypatch.setitem(schedules.SCHEDULES, "first", TINY)
+    make_small(monkeypatch)
     for name in ("rts/cnn", "rts/st-cnn-affine"):
         running.run_cell(Cell(name, "first", 0), Place(tmp_path, threads=1), progress=False)
     return tmp_path

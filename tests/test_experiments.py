@@ -10,7 +10,7 @@ from small_experiments import CELL, TINY, make_small, run
 from small_runs import at_step, ctrl_c
 
 from stn_scratch.experiments import records, rows, runners, running, schedules
-from stn_scratch.experiments.records import Cell, read_record
+from stn_scratch.experiments.records import Cell, collect, keep, read_record
 from stn_scratch.experiments.runners import Place, config_of, minutes
 from stn_scratch.training import loop
 from stn_scratch.training.checkpoint import load_checkpoint
@@ -163,6 +163,20 @@ def test_the_record_of_a_colocalisation(small, place, monkeypatch):
     (config, resume), = asked
     assert (config.label, config.clutter, config.seed, resume) == (3, True, 2, False)
     assert config.encoder == str(place.runs / "first" / "none" / "cnn" / "2") and "encoder" not in record["config"]
+
+
+def test_records_are_kept_and_collected(small, place, tmp_path):
+    run(CELL, place)
+    found = collect(place.runs, tmp_path / "records")
+    assert list(found) == [CELL] and not (tmp_path / "records").exists()
+    keep(place.runs, tmp_path / "records")
+    kept = tmp_path / "records" / "first" / "r-st-cnn-affine-3.json"
+    assert kept.read_bytes() == (CELL.folder(place.runs) / "record.json").read_bytes()
+    # without the run folders, the committed records are enough
+    assert collect(tmp_path / "none", tmp_path / "records") == found
+    kept.write_text("{}")
+    with pytest.raises(ValueError, match="is damaged, or no record of an experiment$"):
+        collect(tmp_path / "none", tmp_path / "records")
 
 
 def test_where_data_are(tmp_path):

@@ -6,31 +6,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from small_experiments import CELL, make_small, options, record, run
+from small_experiments import make_small, options, record
 from small_runs import at_step, ctrl_c
 
 from stn_scratch.__main__ import main
 from stn_scratch.experiments import command, rows, running, table
-from stn_scratch.experiments.records import Cell, collect, keep, read_record
+from stn_scratch.experiments.records import Cell, read_record
 from stn_scratch.experiments.runners import Place
 from stn_scratch.training import parallel
 
-
-@pytest.fixture
-def small(monkeypatch):
-    """Few digits, few steps."""
-    make_small(monkeypatch)
-
-
-@pytest.fixture
-def place(tmp_path):
-    return Place(tmp_path / "runs", threads=1)
-
+PLACE = Place("runs", threads=1)
 
 # Several at once
 
 
-def test_commands_are_run_at_once_and_failures_counted(place, capsys, monkeypatch):
+def test_commands_are_run_at_once_and_failures_counted(capsys, monkeypatch):
     called = []
 
     def call(arguments):
@@ -39,14 +29,14 @@ def test_commands_are_run_at_once_and_failures_counted(place, capsys, monkeypatc
 
     monkeypatch.setattr(running, "call", call)
     cells = [Cell(name, "first", 0) for name in ("r/fcn", "r/cnn", "rts/fcn")]
-    assert running.run_at_once(cells, place, ThreadPoolExecutor(2)) == 2
+    assert running.run_at_once(cells, PLACE, ThreadPoolExecutor(2)) == 2
     assert sorted(capsys.readouterr().out.splitlines()) == [
         "a sentence", "r/fcn: fine", "rts/fcn, first, seed 0: ended with status 1"]
     assert called[0] == ["experiments", "--run", "r/fcn", "--schedule", "first", "--seed", "0", "--runs",
-                         str(place.runs), "--threads", "1", "--quiet"]
+                         PLACE.runs, "--threads", "1", "--quiet"]
 
 
-def test_ctrl_c_of_one_command_ends_all(place, capsys, monkeypatch):
+def test_ctrl_c_of_one_command_ends_all(capsys, monkeypatch):
     """It reached them all: none that has not begun is begun."""
     called = []
 
@@ -59,7 +49,7 @@ def test_ctrl_c_of_one_command_ends_all(place, capsys, monkeypatch):
     monkeypatch.setattr(running, "call", call)
     cells = [Cell("r/fcn", "first", seed) for seed in range(50)]
     with pytest.raises(KeyboardInterrupt):
-        running.run_at_once(cells, place, ThreadPoolExecutor(1))
+        running.run_at_once(cells, PLACE, ThreadPoolExecutor(1))
     assert len(called) < 50 and capsys.readouterr().out == "fine\n"
 
 
@@ -109,7 +99,8 @@ def test_what_others_need_is_run_first(tmp_path, monkeypatch, jobs):
 # The command line, the list, the page
 
 
-def test_run_list_and_missing(small, tmp_path, capsys, monkeypatch):
+def test_run_list_and_missing(tmp_path, capsys, monkeypatch):
+    make_small(monkeypatch)
     names = ("r/cnn", "rts/cnn")
     monkeypatch.setattr(command, "ROWS", {name: rows.ROWS[name] for name in names})
     assert main(options(tmp_path, "--run", "r/cnn", "--threads", "1", "--quiet")) == 0
@@ -169,20 +160,6 @@ def test_the_page(tmp_path, monkeypatch):
     assert "| error, % (the paper's), `first` | TC |\n|---|---|\n| fcn | 20.00 (13.2) |\n" in text
     assert "](docs/errors.png)\n" in text and "digits.png" not in text
     assert "- `better`:" in text and "- `paper`:" not in text
-
-
-def test_records_are_kept_and_collected(small, place, tmp_path):
-    run(CELL, place)
-    found = collect(place.runs, tmp_path / "records")
-    assert list(found) == [CELL] and not (tmp_path / "records").exists()
-    keep(place.runs, tmp_path / "records")
-    kept = tmp_path / "records" / "first" / "r-st-cnn-affine-3.json"
-    assert kept.read_bytes() == (CELL.folder(place.runs) / "record.json").read_bytes()
-    # without the run folders, the committed records are enough
-    assert collect(tmp_path / "none", tmp_path / "records") == found
-    kept.write_text("{}")
-    with pytest.raises(ValueError, match="is damaged, or no record of an experiment$"):
-        collect(tmp_path / "none", tmp_path / "records")
 
 
 def test_no_record_at_all(tmp_path, capsys):

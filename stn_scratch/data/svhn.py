@@ -80,7 +80,6 @@ def crop(image, boxes, *, size=CANVAS):
 
     image (H, W, C) float, boxes (n, 4): see `House` -> (size, size, C).
     """
-    check_arrays(image=(image, "H W C"))
     check_arrays(boxes=(boxes, "n 4"))
     first = boxes[:, :2].min(axis=0)
     last = (boxes[:, :2] + boxes[:, 2:]).max(axis=0)

@@ -1,11 +1,10 @@
 """The command `experiments`: list them, run them, and write what they found."""
 
 import argparse
-import shlex
 from pathlib import Path
 
 from stn_scratch.experiments import figures, running
-from stn_scratch.experiments.records import COMMAND, RECORD, RECORDS, RUNS, Cell, collect, keep, read_record
+from stn_scratch.experiments.records import RECORD, RECORDS, RUNS, Cell, collect, keep, read_record
 from stn_scratch.experiments.rows import ROWS, chosen
 from stn_scratch.experiments.runners import FOLDERS, Place, encoder_of
 from stn_scratch.experiments.schedules import SCHEDULES
@@ -118,7 +117,7 @@ def _list(cells, place, options):
         if not options.commands:
             print(f"{cell.row:<{width}}  seed {cell.seed}  {_state(cell, records.get(cell), options.runs)}")
         elif cell not in records:
-            print(shlex.join([*COMMAND, *cell.arguments(), *place.options()]))
+            print(cell.command(place.options()))
     return 0
 
 

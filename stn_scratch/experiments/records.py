@@ -1,6 +1,7 @@
 """What is known of a run that has ended: one small JSON record, in the run's folder and among the committed ones."""
 
 import json
+import shlex
 import shutil
 import subprocess
 from dataclasses import asdict
@@ -37,8 +38,8 @@ class Cell(NamedTuple):
         """Of the command line that runs it."""
         return ["experiments", "--run", self.row, "--schedule", self.schedule, "--seed", str(self.seed)]
 
-    def command(self):
-        return " ".join([*COMMAND, *self.arguments()])
+    def command(self, options=()):
+        return shlex.join([*COMMAND, *self.arguments(), *options])
 
 
 def record_of(cell, folder, config, **found):

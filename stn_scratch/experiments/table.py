@@ -4,6 +4,7 @@ import statistics
 from collections import defaultdict
 from itertools import product
 
+from stn_scratch.experiments.records import COMMAND
 from stn_scratch.experiments.rows import ROWS, TABLES
 from stn_scratch.experiments.schedules import SCHEDULES
 from stn_scratch.training.files import replacing
@@ -13,7 +14,6 @@ PICTURES = {  # a file, and the table that it stands beside
     "digits.png": ("distorted", "Test digits that only the ST-CNN gets right"),
     "localised.png": ("colocalisation", "Windows on their way to the digits 4 of TC, at six steps of a run"),
 }
-COMMAND = "python -m stn_scratch experiments"
 HEAD = """# Results
 
 Written by `python -m stn_scratch experiments --table` from the records in `{records}/`, never by hand. Every figure is
@@ -94,7 +94,8 @@ def _spread(records):
 
 def _details(groups):
     """A line a row and schedule: all that stands behind its figure."""
-    lines = ["| paper | ours | seeds | steps x batch | parameters | minutes | device | commit | `" + COMMAND + "` |",
+    lines = ["| paper | ours | seeds | steps x batch | parameters | minutes | device | commit | "
+             f"`{' '.join(COMMAND)} experiments` |",
              "|" + "---|" * 9]
     for (name, schedule), records in groups.items():
         paper, config = ROWS[name].paper, records[0]["config"]

@@ -11,7 +11,7 @@ from operator import iadd
 
 from stn_scratch import cuda
 from stn_scratch.backend import get_array_module
-from stn_scratch.layers.blocks import blocks_of_images
+from stn_scratch.blocks import blocks_of_images
 from stn_scratch.layers.few_channels import few_channels_backward, few_channels_forward
 from stn_scratch.layers.im2col import Conv2DCache, conv2d_size, im2col_backward, im2col_forward, pad
 from stn_scratch.validate import check_arrays, check_gradient, check_whole

@@ -6,7 +6,7 @@ of ones makes the bias one more weight, so the product that gives dW gives db as
 """
 
 from stn_scratch.backend import get_array_module
-from stn_scratch.layers.blocks import blocks_of_images
+from stn_scratch.blocks import blocks_of_images
 from stn_scratch.layers.im2col import pad
 
 

@@ -14,7 +14,8 @@ kernel and any padding; it is the plain form against which this one is tested.
 
 from typing import NamedTuple
 
-from stn_scratch.backend import get_array_module, on_host, scatter_add
+from stn_scratch.backend import get_array_module, scatter_add
+from stn_scratch.blocks import blocks_of_images
 from stn_scratch.coordinates import pixels_per_unit, to_pixels
 from stn_scratch.validate import check_arrays
 
@@ -55,7 +56,7 @@ def bilinear_forward(U, grid, *, align_corners=True):
     B, H, W, C = U.shape
     V = get_array_module(U).empty((B, *grid.shape[2:], C), dtype=U.dtype)
     pieces = []
-    for images in _blocks(V):
+    for images in blocks_of_images(V, V.size // max(1, B), BLOCK):
         index, a, b = cells = _cells(grid[images], (H, W), align_corners)
         for channels in _groups(V):
             U00, U01, U10, U11 = _corners(U[images, :, :, channels], index)
@@ -136,13 +137,6 @@ def _scattered(dV, index, a, b, size):
     for shift, share in zip(_corner_shifts(W), (upper - d01, d01, lower - d11, d11), strict=True):
         scatter_add(pixels[shift:], index.ravel(), share.reshape(-1, C))
     return _framed(dU, H, W)
-
-
-def _blocks(V):
-    """Blocks of images, as slices. On a GPU the batch is one block."""
-    B = V.shape[0]
-    n = max(1, BLOCK * B // max(V.size, 1)) if on_host(V) else max(1, B)
-    return [slice(k, k + n) for k in range(0, B, n)]
 
 
 def _groups(V):
