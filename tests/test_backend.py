@@ -127,7 +127,7 @@ MAY_IMPORT_LATE = ("backend.py", "training/parallel.py", "experiments/running.py
 # A module imports from its own row and from the rows above. A folder counts as one module here.
 LEVELS = [
     {"backend"},
-    {"validate", "coordinates", "parameters", "user_cache", "cuda"},
+    {"blocks", "validate", "coordinates", "parameters", "user_cache", "cuda"},
     {"paper", "layers", "grids", "sampling", "optimiser", "gradcheck"},
     {"network"},
     {"transformer", "transformer3d", "parts"},
