@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from stn_scratch.backend import get_array_module, to_host
 from stn_scratch.parameters import unpack
+from stn_scratch.training.memory import keep_freed_memory
 from stn_scratch.training.step import Gradient, gradient
 from stn_scratch.validate import check_whole
 
@@ -52,12 +53,14 @@ def sharded(*, threads=None, size=None):
 
     threads: None for one a core; size: None for `shard_size`. BLAS is held to one thread a shard. Memory grows with
     size and threads, not with the batch. The cut and the order of the sums do not depend on `threads` if `size` is
-    given, and neither does the result: it is the same to the last bit. Raises ValueError for a number below 1.
+    given, and neither does the result: it is the same to the last bit. From here on the process keeps memory that it
+    frees, see `memory.py`. Raises ValueError for a number below 1.
     """
     threads = cores() if threads is None else threads
     check_whole("threads", threads)
     if size is not None:
         check_whole("size", size)
+    keep_freed_memory()
 
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as executor:
 
