@@ -104,6 +104,15 @@ def _train_options(train):
     add("--threads", type=int, help="that work on one step (default one for each core)")
 
 
+def _check_effect(models, given):
+    """Raises ValueError for an option of `SpatialTransformer`s that none of the models has."""
+    if None in models or any(MODELS[name].transformers for name in models):
+        return
+    for name in ("transform", "downsample", "kernel", "lattice"):
+        if name in given:
+            raise ValueError(f"{name} must be left out, for it has no effect on {' or '.join(models)}")
+
+
 def _train_one(model, out, *, resume, overwrite, **given):
     """Train one model -> a line of the table."""
     if resume:
@@ -139,6 +148,7 @@ def train(*, model=(None,), out=None, resume=False, overwrite=False, recipe=None
     """Train the models one after the other with the same options. `given`: the fields of Config."""
     # without a recipe a new run has Config's values, which are those of "short", and a resumed one its own
     given = RECIPES.get(recipe, {}) | given
+    _check_effect(model, given)
     table = []
     for name in model:
         shown = name or Config.model

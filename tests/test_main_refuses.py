@@ -38,6 +38,9 @@ def trained(tmp_path_factory):
      "--data-dir must be left out with the embedded digits, not 'here'"),
     (["train", "--data-dir", "nowhere"], "nowhere/train-images-idx3-ubyte.gz is missing: the data folder must hold "
                                          f"{', '.join(mnist.FILES)}"),
+    (["train", "--model", "cnn", "--transform", "tps"], "--transform must be left out, for it has no effect on cnn"),
+    (["train", "--model", "2st-cnn", "cnn", "--kernel", "bicubic"],
+     "--kernel must be left out, for it has no effect on 2st-cnn or cnn"),
     (["train", "--resume", "--out", "nowhere"], "nowhere holds no run: there is no such folder"),
     (["evaluate", "nowhere"], "nowhere holds no run: there is no such folder"),
     (["evaluate", "."], ". holds no run: there is no config.json in it"),
