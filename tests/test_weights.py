@@ -67,8 +67,8 @@ def test_its_error_is_the_recorded_one(name):
     assert abs(wrong - 100 * facts["record"]["test_error"]) <= 2
 
 
-def test_there_is_an_st_cnn():
-    assert "rts-st-cnn-affine" in shipped.names()
+def test_there_are_an_st_cnn_and_a_cnn():
+    assert shipped.names() == ["rts-cnn", "rts-st-cnn-affine"]
 
 
 def test_no_such_network(folder):
