@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from benchmarks import figure, gpu, grids, memory, results, sampler, scaling, step, table
@@ -75,7 +76,7 @@ def run(options):
         print(f"this machine is not quiet (load {load}): do not quote what follows. PyTorch's threads wait for each "
               "other, and lose more by it than ours")
     failed = left = 0
-    for device, open_machine in (("cpu", machines.cpu), ("gpu", machines.gpu)):
+    for device, open_machine in (("cpu", partial(machines.cpu, peers_apart=True)), ("gpu", machines.gpu)):
         chosen = [name for name in PARTS if name in options.part and (name == "gpu") == (device == "gpu")]
         if not chosen:
             continue

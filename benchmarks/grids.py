@@ -32,7 +32,7 @@ def contenders(machine, name, B, size, dtype):
     dgrid = rng.normal(size=(B, 2, *size)).astype(dtype)
     variants = [v for v in peers.variants(machine, channels=1) if name == "affine"]
     return ({"ours": OurGrid(TRANSFORMATIONS[name], theta, dgrid, machine)}
-            | {v: peers.AffineGrid(v, theta, dgrid, machine) for v in variants})
+            | {v: machine.peer(peers.AffineGrid, v, theta, dgrid, machine.name) for v in variants})
 
 
 def check_grids(what, grids, tolerance):

@@ -4,7 +4,7 @@ import hashlib
 import os
 import platform
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks import peers
+from benchmarks.apart import apart
 from benchmarks.timing import event_clock, host_clock
 from stn_scratch import cuda
 from stn_scratch.backend import get_array_module, to_device
@@ -29,6 +30,7 @@ class Machine(NamedTuple):
     clock: object  # seconds(call, n), as it passes on the host's watch
     device_clock: object  # the same by the device's own events
     gradient: object  # of a training step, as `train_step` takes it
+    peer: object  # (kind, *arguments): a contender of PyTorch's, made here or apart from us
     share: object  # (work, *arrays): work(*shard) on shards of the batch, as a training step does; a list of results
 
 
@@ -38,23 +40,31 @@ def compiles(machine):
         return machine.name == "cpu" and cuda.available(np.zeros(1, "float32"), cpu=True)
 
 
+def _here(kind, *arguments):
+    return kind(*arguments)
+
+
 @contextmanager
-def cpu(threads):
-    """The CPU with so many threads, for us and for PyTorch; BLAS is held to one thread a shard, as in training."""
+def cpu(threads, *, peers_apart=False):
+    """The CPU with so many threads, for us and for PyTorch; BLAS is held to one thread a shard, as in training.
+
+    peers_apart: PyTorch in a process of its own, as everything that is timed has to be.
+    """
     peers.set_threads(threads)
 
     def nothing_to_wait_for():
         pass
 
     clock = host_clock(nothing_to_wait_for)
-    with sharded(threads=threads) as gradient, ThreadPoolExecutor(threads) as executor:
+    other = apart(threads) if peers_apart else nullcontext(_here)
+    with sharded(threads=threads) as gradient, ThreadPoolExecutor(threads) as executor, other as peer:
 
         def share(work, *arrays):
             B = len(arrays[0])
             size = shard_size(B, threads)
             return list(executor.map(lambda k: work(*(a[k:k + size] for a in arrays)), range(0, B, size)))
 
-        yield Machine("cpu", lambda a: a, clock, clock, gradient, share)
+        yield Machine("cpu", lambda a: a, clock, clock, gradient, peer, share)
 
 
 @contextmanager
@@ -63,7 +73,7 @@ def gpu(threads):
     xp = get_array_module(to_device(np.zeros(1)))
     with threadpool_limits(1, user_api="blas"):
         yield Machine("gpu", to_device, host_clock(xp.cuda.Device().synchronize), event_clock(xp), step.gradient,
-                      lambda work, *arrays: [work(*arrays)])
+                      _here, lambda work, *arrays: [work(*arrays)])
 
 
 def facts(device, options):

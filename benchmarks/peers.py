@@ -15,6 +15,7 @@ except ImportError:
     torch = None
 
 LR, MOMENTUM = 0.01, 0.9
+DEVICES = {"cpu": "cpu", "gpu": "cuda"}  # PyTorch's names of a `Machine.name`
 
 
 def versions():
@@ -45,16 +46,12 @@ def variants(machine, *, channels=2):
     return ("PyTorch", "PyTorch channels_last") if channels > 1 else ("PyTorch",)
 
 
-def _tensor(a, machine, variant="PyTorch"):
-    """A host array (B, H, W, C) -> a tensor (B, C, H, W) on the machine, in the variant's memory format."""
+def _tensor(a, device, variant="PyTorch"):
+    """A host array (B, H, W, C) -> a tensor (B, C, H, W) on the device, in the variant's memory format."""
     memory_format = torch.channels_last if "channels_last" in variant else torch.contiguous_format
     # a copy in C order first: torch takes an image of one channel that was only permuted for channels_last
     a = torch.from_numpy(np.ascontiguousarray(np.moveaxis(a, 3, 1)))
-    return a.to(device=_device(machine), memory_format=memory_format)
-
-
-def _device(machine):
-    return "cuda" if machine.name == "gpu" else "cpu"
+    return a.to(device=DEVICES[device], memory_format=memory_format)
 
 
 def _compiled(f, variant):
@@ -79,12 +76,12 @@ def _compiles():
 class Step:
     """A whole training step of the same network, from the same parameters."""
 
-    def __init__(self, variant, network, params, x, labels, machine):
+    def __init__(self, variant, network, params, x, labels, device):
         memory_format = torch.channels_last if "channels_last" in variant else torch.contiguous_format
         self.model = twin(network, params, x.shape[1:])[0].to(
-            device=_device(machine), dtype=getattr(torch, x.dtype.name), memory_format=memory_format)
+            device=DEVICES[device], dtype=getattr(torch, x.dtype.name), memory_format=memory_format)
         self.optimiser = torch.optim.SGD(self.model.parameters(), LR, MOMENTUM)
-        self.x, self.labels = _tensor(x, machine, variant), torch.from_numpy(labels).to(_device(machine))
+        self.x, self.labels = _tensor(x, device, variant), torch.from_numpy(labels).to(DEVICES[device])
         self.forward = _compiled(self._forward, variant)
 
     def _forward(self, x, labels):
@@ -104,9 +101,9 @@ class Step:
 class Sampler:
     """grid_sample forward and backward; `result` gives V, dU, dgrid in our shapes."""
 
-    def __init__(self, variant, U, grid, dV, machine):
-        self.U, self.dV = (_tensor(a, machine, variant) for a in (U, dV))
-        self.grid = torch.from_numpy(np.ascontiguousarray(np.moveaxis(grid, 1, 3))).to(_device(machine))
+    def __init__(self, variant, U, grid, dV, device):
+        self.U, self.dV = (_tensor(a, device, variant) for a in (U, dV))
+        self.grid = torch.from_numpy(np.ascontiguousarray(np.moveaxis(grid, 1, 3))).to(DEVICES[device])
         self.U.requires_grad_()
         self.grid.requires_grad_()
         self.sample = _compiled(
@@ -124,9 +121,9 @@ class Sampler:
 class AffineGrid:
     """affine_grid forward and backward; `result` gives grid, dtheta in our shapes."""
 
-    def __init__(self, variant, theta, dgrid, machine):
-        self.theta = torch.from_numpy(theta.reshape(-1, 2, 3).copy()).to(_device(machine)).requires_grad_()
-        self.dgrid = torch.from_numpy(np.ascontiguousarray(np.moveaxis(dgrid, 1, 3))).to(_device(machine))
+    def __init__(self, variant, theta, dgrid, device):
+        self.theta = torch.from_numpy(theta.reshape(-1, 2, 3).copy()).to(DEVICES[device]).requires_grad_()
+        self.dgrid = torch.from_numpy(np.ascontiguousarray(np.moveaxis(dgrid, 1, 3))).to(DEVICES[device])
         size = (len(theta), 1, *dgrid.shape[2:])
         self.grid = _compiled(lambda theta: F.affine_grid(theta, size, align_corners=True), variant)
 

@@ -63,7 +63,7 @@ def contenders(machine, variants, shape, out_size, dtype):
     """Our sampler and PyTorch's by name, on the same arrays."""
     given = arrays(shape, out_size, dtype)
     makers = {"ours": OurSampler, COMPILED: partial(OurSampler, compiled=True)}
-    return {v: makers[v](*given, machine) if v in makers else peers.Sampler(v, *given, machine)
+    return {v: makers[v](*given, machine) if v in makers else machine.peer(peers.Sampler, v, *given, machine.name)
             for v in ("ours", *variants)}
 
 

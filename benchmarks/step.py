@@ -50,7 +50,7 @@ def contenders(machine, variants, model, size, batch, *, parameters, dtype):
     """Our step and PyTorch's by name, from the same parameters and for the same batch."""
     begun = start(model, size, batch, parameters=parameters, dtype=dtype)
     makers = {"ours": OurStep, COMPILED: partial(OurStep, compiled=True)}
-    return {v: makers[v](*begun, machine) if v in makers else peers.Step(v, *begun, machine)
+    return {v: makers[v](*begun, machine) if v in makers else machine.peer(peers.Step, v, *begun, machine.name)
             for v in ("ours", *variants)}
 
 

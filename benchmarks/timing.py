@@ -34,6 +34,8 @@ def host_clock(wait):
     """seconds(call, n): the time that one of n calls in a row takes. wait() returns when the device has finished."""
 
     def seconds(call, n):
+        if hasattr(call, "seconds"):
+            return call.seconds(n)  # it stands in another process, and is timed there: apart.py
         wait()
         began = time.perf_counter()
         for _ in range(n):

@@ -1,12 +1,13 @@
 """Before anything is timed, both sides must compute the same: wrong twins, samplers and kernels are found out."""
 
+import os
 import types
 
 import cuda_shim
 import numpy as np
 import pytest
 
-from benchmarks import gpu, grids, kernel_cases, kernels, machine, peers, same_work, sampler, step, timing
+from benchmarks import apart, gpu, grids, kernel_cases, kernels, machine, peers, same_work, sampler, step, timing
 from stn_scratch.training.step import gradient
 
 needs_torch = pytest.mark.skipif(peers.torch is None, reason="PyTorch is not installed")
@@ -84,7 +85,7 @@ def pretended_gpu(monkeypatch):
     """A machine whose arrays are the strict stand-in's; its kernels are compiled for the host."""
     xp = cuda_shim.on(cuda_shim.host_cuda, monkeypatch)
     clock = timing.host_clock(lambda: None)
-    return machine.Machine("gpu", xp.asarray, clock, clock, gradient, lambda work, *arrays: [work(*arrays)])
+    return machine.Machine("gpu", xp.asarray, clock, clock, gradient, None, lambda work, *arrays: [work(*arrays)])
 
 
 def test_the_gpu_part_on_a_pretended_gpu(monkeypatch):
@@ -118,3 +119,40 @@ def test_the_bytes_of_a_kernel_are_its_inputs_and_outputs(monkeypatch):
     kernel = kernel_cases.BUILDERS["sample_backward"](pretended_gpu(monkeypatch).put, 3, 5)
     U, V, grid = 3 * 28 * 30 * 5, 3 * 26 * 24 * 5, 3 * 26 * 24 * 2
     assert kernels._bytes(kernel) == 4 * (2 * U + V + 2 * grid)
+
+
+class Remembers:
+    """A contender that tells of the process it stands in."""
+
+    def __init__(self, number):
+        self.number, self.calls = number, 0
+
+    def __call__(self):
+        self.calls += 1
+        if self.calls > self.number:
+            raise ValueError("called too often")
+
+    def result(self):
+        return self.number, self.calls, os.getpid()
+
+
+def test_a_contender_apart_is_made_called_and_timed_there():
+    with apart.apart(1) as peer:
+        few, many = peer(Remembers, 3), peer(Remembers, 100)
+        few()
+        assert timing.host_clock(None)(few, 2) > 0
+        assert many.result()[:2] == (100, 0)
+        number, calls, process = few.result()
+        assert (number, calls) == (3, 3) and process != os.getpid()
+        with pytest.raises(ValueError, match="called too often"):
+            few()
+
+
+@needs_torch
+def test_what_stands_apart_is_compared_as_well():
+    with machine.cpu(1, peers_apart=True) as cpu:
+        assert step.compare(cpu, "st-cnn", 28, 4, 24_000, timing.QUICK)["ratio"].keys() >= {"PyTorch"}
+        made = sampler.contenders(cpu, ("PyTorch",), (3, 6, 7, 2), (5, 4), "float64")
+        made["PyTorch"].result = lambda: tuple(1.001 * a for a in made["ours"].result())
+        with pytest.raises(same_work.Disagreement, match="sampler x, V"):
+            sampler.check_samplers("x", made, 1e-9)
