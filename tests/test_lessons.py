@@ -113,6 +113,24 @@ def test_what_a_check_says_where_no_hint_fits(capsys):
     assert "\n     G: 15 of 45 entries are right; G[0, 0] is 7, and should be -1.\n" in capsys.readouterr().out
 
 
+def moves_in_place(p, v, g, lr, momentum):
+    v *= momentum
+    v += g
+    p -= lr * v
+    return p, v
+
+
+@pytest.mark.parametrize("name, function, said", [
+    ("10.1", moves_in_place, "your function changes the entries of its argument p: work on a copy"),
+    ("11.2", lambda r2: np.where(r2 > 0, r2 * np.log(r2), 0), "on the way NumPy warns: divide by zero"),
+    ("11.2", lambda r2: np.nan_to_num(r2 * np.log(r2)), "on the way NumPy warns: divide by zero"),
+])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_right_results_of_a_careless_function(name, function, said, capsys):
+    assert checks().check(name, function) is checks().exercises()[name].solution
+    assert capsys.readouterr().out.startswith(f"{name} not yet. The results are right, but {said}")
+
+
 def test_a_list_of_results_is_as_good_as_a_tuple(capsys):
     solution = checks().exercises()["09.2"].solution
     checks().check("09.2", lambda D: list(solution(D)))

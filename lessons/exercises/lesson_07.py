@@ -65,6 +65,13 @@ def _left(dV, U, x_p, y_p):
     return tuple(2 * c - r for c, r in zip(_with(lattice="central")(*case), _points(*case), strict=True))
 
 
+def _left_at_the_end(dV, U, x_p, y_p):
+    """Taps at floor and floor + 1, but never beyond the last pixel."""
+    case = dV, U, x_p, y_p
+    ends = (x_p == U.shape[1] - 1, y_p == U.shape[0] - 1)
+    return tuple(np.where(*chosen) for chosen in zip(ends, _left(*case), _points(*case), strict=True))
+
+
 def _exchanged(dV, U, x_p, y_p):
     return _points(dV, U, x_p, y_p)[::-1]
 
@@ -73,37 +80,9 @@ def _without_dV(dV, U, x_p, y_p):
     return _points(np.ones_like(dV), U, x_p, y_p)
 
 
-def _relative_error(a, b):
-    return np.max(np.abs(a - b) / np.maximum(1, np.maximum(np.abs(a), np.abs(b))))
-
-
-def _signed(a, b):
-    return np.max((a - b) / np.maximum(1, np.maximum(np.abs(a), np.abs(b))))
-
-
-def _absolute(a, b):
-    return np.max(np.abs(a - b))
-
-
-def _central(f, x, step):
-    return (f(x + step) - f(x - step)) / (2 * step)
-
-
-def _right_only(f, x, step):
-    return (f(x + step) - f(x)) / step
-
-
-def _times_the_step(f, x, step):
-    return (f(x + step) - f(x - step)) / 2 * step
-
-
-def _half_too_large(f, x, step):
-    return (f(x + step) - f(x - step)) / step
-
-
 PICTURE = np.array([[0.1, 0.5, 0.2, 0.9, 0.4], [0.8, 0.3, 0.6, 0.4, 0.7], [0.7, 0.2, 1.0, 0.15, 0.35]])
 OFF = np.array([0.3, 1.8, 2.5, 3.25, -0.4, 4.6]), np.array([1.2, 0.4, 1.5, -0.7, 0.6, 1.1])
-ON = np.array([1.0, 2.0, 3.0, 1.5]), np.array([1.0, 0.5, 1.0, 1.0])
+ON = np.array([1.0, 2.0, 3.0, 1.5, 4.0, 1.0, 4.0, 0.0]), np.array([1.0, 0.5, 1.0, 1.0, 1.0, 2.0, 2.0, 0.0])
 
 EXERCISES = {
     "07.1": Exercise(_tent_slope, lambda: [(np.array([-1.5, -1, -0.4, 0, 0.25, 0.9, 1, 2]),)], ("dk",), (
@@ -115,7 +94,8 @@ EXERCISES = {
         Mistake(lambda d: -_tent_slope(d), "the sign: left of its pixel, where d < 0, does the tent rise?"),
         Mistake(lambda d: np.where(d >= 0, -1.0, 1.0), "far away the tent is flat: its slope there is 0."))),
     "07.2": Exercise(_points, lambda: [(np.array([1.0, -2.0, 0.5, 3.0, 1.5, -1.0]), PICTURE, *OFF),
-                                       (np.array([1.0, 2.0, -1.5, 0.5]), PICTURE, *ON)], ("dx", "dy"), (
+                                       (np.array([1.0, 2.0, -1.5, 0.5, 1.0, -1.0, 2.0, 0.5]), PICTURE, *ON)],
+                     ("dx", "dy"), (
         Mistake(_by_paper, "right between pixels. At a whole number you have Eq. (7) as printed: U itself, not a "
                            "difference of neighbours. What would a constant image give?"),
         Mistake(_floor_and_ceil, "right between pixels, and 0 at whole numbers: there floor and ceil are the same "
@@ -123,25 +103,11 @@ EXERCISES = {
         Mistake(_one_weight_forgotten, "dV/dx is a difference of columns, *averaged over two rows*: the weights of y "
                                        "are missing."),
         Mistake(_left, "at whole numbers this is the slope to the left: which two taps does floor give?"),
+        Mistake(_left_at_the_end, "right but at the last column and row: there the tap to the right is outside, and "
+                                  "counts as 0."),
         Mistake(_with(lattice="central"), "at whole numbers this is the mean of both sides; here take the right one."),
         Mistake(_with(padding="border"), "at the rim a tap outside counts as 0, not as the border pixel."),
         Mistake(lambda *case: tuple(-d for d in _points(*case)), "left minus right: the sign."),
         Mistake(_exchanged, "dx and dy are exchanged."),
         Mistake(_without_dV, "these are the slopes of V. Where is the gradient dV that came from behind?"))),
-    "07.3": Exercise(_central, lambda: [(np.exp, 0.3, 1e-3), (np.sin, np.array([1.0, 2.0]), 1e-2)], ("slope",), (
-        Mistake(_right_only, "that is the one-sided difference: its error falls with the step, not with its square."),
-        Mistake(_times_the_step, "a / 2 * b divides by 2 and multiplies by b: parentheses."),
-        Mistake(_half_too_large, "twice too large: how far apart are x + step and x - step?"))),
-    "07.4": Exercise(_relative_error, lambda: [(np.array([1e-8, 200.0, -3.1, 1.0]), np.array([2e-8, 200.2, -3.0, 1.4])),
-                                               (np.array([2e-8, 200.2, -3.0, 1.4]),
-                                                np.array([1e-8, 200.0, -3.1, 1.0]))],
-                     ("error",), (
-        Mistake(lambda a, b: np.max(np.abs(a - b) / np.maximum(1, np.abs(a))),
-                "only |a| stands under the error: np.maximum takes two arrays; nest it for three."),
-        Mistake(lambda a, b: np.max(np.abs(a - b)) / max(1, np.abs(a).max(), np.abs(b).max()),
-                "the 200 hides all the others: divide entry by entry, then take the largest."),
-        Mistake(_absolute, "an error of 0.2 in 200 is small, in 1 it is not: divide by the size of the numbers."),
-        Mistake(_signed, "the largest error may be negative: where is the absolute value?"),
-        Mistake(lambda a, b: np.max(np.abs(a - b) / np.maximum(np.abs(a), np.abs(b))),
-                "1e-8 beside 2e-8 is rounding, not a mistake of a half: divide by no less than 1."))),
 }

@@ -3,7 +3,7 @@
 import numpy as np
 from checks import Exercise, Mistake
 
-from stn_scratch import SGD, Dense, ReLU, Sequential, predict
+from stn_scratch import SGD, Dense, ReLU, Sequential
 from stn_scratch.layers import softmax_cross_entropy_forward
 from stn_scratch.parameters import pack, unpack
 from stn_scratch.training.step import gradient
@@ -58,17 +58,6 @@ def _velocity_from_zero(forward, backward, p, v, x, labels, lr):
     return _step(forward, backward, p, 0 * v, x, labels, lr)
 
 
-class _Given:
-    """A network whose output is its input."""
-
-    def forward(self, params, x):
-        return x, None
-
-
-def _error(logits, labels):
-    return 100 * (predict(_Given(), None, logits) != labels).mean()
-
-
 def _vectors():
     rng = np.random.default_rng(0)
     p, v, g = rng.normal(size=(3, 5))
@@ -89,9 +78,6 @@ def _small_network():
     p, v = rng.normal(size=(2, params.flat.size))
     return [(forward, backward, p, v, rng.normal(size=(6, 4)), rng.integers(0, 3, 6), 0.1)]
 
-
-LOGITS = np.array([[2.0, -1, 0], [0, 3, 1], [1, 0, 2], [0.5, 0, 0], [-1, -2, -3]])
-LABELS = np.array([0, 1, 1, 0, 2])
 
 EXERCISES = {
     "10.1": Exercise(_sgd, _vectors, ("p", "v"), (
@@ -121,9 +107,4 @@ EXERCISES = {
                                  "that?"),
         Mistake(_velocity_dropped, "v comes back as it went: the next step will know nothing of this one."),
         Mistake(_velocity_from_zero, "each step starts from rest: where does the old v go?"))),
-    "10.3": Exercise(_error, lambda: [(LOGITS, LABELS), (LOGITS[:4], LABELS[:4])], ("error",), (
-        Mistake(lambda logits, labels: 100 - _error(logits, labels), "that is the share of images that are *right*."),
-        Mistake(lambda logits, labels: _error(logits, labels) / 100, "a fraction; it should be in per cent."),
-        Mistake(lambda logits, labels: _error(logits, labels) * len(labels) / 100,
-                "that is how many are wrong. Of how many?"))),
 }

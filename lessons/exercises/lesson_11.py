@@ -128,13 +128,13 @@ EXERCISES = {
         Mistake(_r_log, "right at 0 and at 1. In front of the logarithm stands r squared, not r."),
         Mistake(_squared_twice, "what you are given is r squared; you squared it once more."),
         Mistake(_a_little_added, "nearly: what you add inside the logarithm moves every value a little. Can the one "
-                                 "bad place be masked before the log?"))),
+                                 "bad place be masked before the log?")), silent=True),
     "11.3": Exercise(_barycentric, lambda: [(np.array([0.5, 0.125, 0.75, 1.0, 0.0, 0.25, 0.375]),
                                              np.array([0.25, 0.875, 0.75, 0.5, 0.0, 1.0, 0.0]))], ("weights",), (
         Mistake(_one_triangle_for_all, "right in the upper triangle. In the lower one, where b > a, a weight is "
-                                       "negative: which vertex is the third there?"),
-        Mistake(_third_turned_round_only, "where b > a your weights do not add up to 1. Below the diagonal the third "
-                                          "vertex is (0, 1): solve for all three weights again."),
+                                       "negative: which vertex is between the two there?"),
+        Mistake(_third_turned_round_only, "where b > a your weights do not add up to 1. Below the diagonal the vertex "
+                                          "between is (0, 1): solve for all three weights again."),
         Mistake(_ends_exchanged, "the first and the last weight are exchanged: at a = b = 0, which vertex are you on?"),
         Mistake(_bilinear, "these are bilinear weights; a product of a and b is not affine. How many of the four "
                            "corners may take part?"))),

@@ -53,7 +53,8 @@ EXERCISES = {
                               "does np.floor give?"),
         Mistake(_cut_off, "below 0 your fraction is negative: which whole number lies *below* -0.75?"),
         Mistake(_of_absolute, "-0.75 lies a quarter above -1, not three quarters above 0."))),
-    "13.2": Exercise(_take, lambda: [(np.array([3.0, 1, 4, 1.5, 9]), np.array([0, 4, -1, 7, 2, 5]))], ("values",), (
+    "13.2": Exercise(_take, lambda: [(np.array([3.0, 1, 4, 1.5, 9]), np.array([0, 4, -1, -2, 7, 2, 5]))],
+                     ("values",), (
         Mistake(_wrapped, "an index outside came round to the other end, as CuPy does it silently."),
         Mistake(_clipped, "outside, you repeat the edge: the index is safe now, but the value must be 0."),
         Mistake(_negative_wraps, "to the right it is 0; to the left, -1 read the last entry."))),
