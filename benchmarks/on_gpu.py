@@ -23,7 +23,7 @@ from benchmarks.machine import source
 from stn_scratch.experiments import running
 from stn_scratch.experiments.records import Cell
 from stn_scratch.experiments.rows import ROWS
-from stn_scratch.training.loop import CHECKPOINT, read_metrics
+from stn_scratch.training.run_folder import CHECKPOINT, read_metrics
 
 ROOT = Path(__file__).parents[1]
 # the distorted digits, seed by seed: whatever part of the list is done, it is a table

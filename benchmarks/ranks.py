@@ -19,6 +19,7 @@ from pathlib import Path
 
 from stn_scratch.training import loop, parallel
 from stn_scratch.training.config import Config
+from stn_scratch.training.run_folder import read_metrics
 
 EVERY = 10  # steps from record to record; the first is left out
 
@@ -44,7 +45,7 @@ def images_per_second(processes, options):
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([mpirun, "-n", str(processes), "--bind-to", "core", sys.executable, *sys.argv, "--worker",
                         folder], check=True)
-        records = [record["images_per_s"] for record in loop.read_metrics(folder) if "images_per_s" in record]
+        records = [record["images_per_s"] for record in read_metrics(folder) if "images_per_s" in record]
         seconds = [float(path.read_text()) for path in Path(folder).glob("*.seconds")]
     return statistics.median(records[1:]), options.steps * options.batch / statistics.mean(seconds)
 

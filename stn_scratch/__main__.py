@@ -21,6 +21,7 @@ from stn_scratch.training import batches, loop, parallel
 from stn_scratch.training.checkpoint import load_checkpoint
 from stn_scratch.training.config import RECIPES, Config, load_config, resume_config, versions
 from stn_scratch.training.report import write_report
+from stn_scratch.training.run_folder import CHECKPOINT, CONFIG
 
 
 class Parser(argparse.ArgumentParser):
@@ -116,7 +117,7 @@ def _check_effect(models, given):
 def _train_one(model, out, *, resume, overwrite, **given):
     """Train one model -> a line of the table."""
     if resume:
-        stored = load_config(out / loop.CONFIG)
+        stored = load_config(out / CONFIG)
         config = resume_config(stored, {"model": model, **given} if model else given)
         if config.iterations != stored.iterations:
             falls = "falls to 0 in the first" if config.decay == "cosine" else "is divided by ten every"
@@ -124,7 +125,7 @@ def _train_one(model, out, *, resume, overwrite, **given):
                   f"still {falls} {config.decay_every}")
     else:
         config = Config(**{**given, "model": model or Config.model})
-        if not overwrite and (out / loop.CONFIG).exists():
+        if not overwrite and (out / CONFIG).exists():
             raise ValueError(f"{out} holds a run already: go on with it by --resume, replace it by --overwrite, or "
                              "name another folder by --out")
     began = time.perf_counter()
@@ -156,7 +157,7 @@ def train(*, model=(None,), out=None, resume=False, overwrite=False, recipe=None
         if out and len(model) > 1:
             folder = out / shown
         # of several models, the later ones may not have begun when the run was interrupted
-        goes_on = resume and (len(model) == 1 or (folder / loop.CONFIG).exists())
+        goes_on = resume and (len(model) == 1 or (folder / CONFIG).exists())
         table.append(_train_one(name, folder, resume=goes_on, overwrite=overwrite, **given))
     if len(table) > 1:
         print(f"\n{'model':<10}{'parameters':>12}{'test error':>14}{'seconds':>10}   what it looks at")
@@ -167,9 +168,9 @@ def train(*, model=(None,), out=None, resume=False, overwrite=False, recipe=None
 def evaluate(*, run, data_dir, device):
     """Test the network of a run folder on the run's own test images."""
     given = {"device": device} | ({"data_dir": data_dir} if data_dir else {})
-    config = resume_config(load_config(run / loop.CONFIG), given)
+    config = resume_config(load_config(run / CONFIG), given)
     loaded, source = loop.prepare(config, run)
-    step, _ = load_checkpoint(run / loop.CHECKPOINT, loaded.params)
+    step, _ = load_checkpoint(run / CHECKPOINT, loaded.params)
     error, images = loop.error_on(loaded, batches.TEST)
     print(f"{config.model}, {count_parameters(loaded.params):,} parameters, after step {step}, on {source}")
     _pictures(loaded)

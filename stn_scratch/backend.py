@@ -55,11 +55,15 @@ def on_host(a):
     return isinstance(a, numpy.ndarray | numpy.generic)
 
 
-def to_device(a):
-    """A copy of `a` on the GPU. Raises RuntimeError where there is none."""
+def _cupy_with_a_gpu():
     if not gpu_available():
         raise RuntimeError("no GPU: CuPy is not installed, or it sees no device")
-    return _cupy().asarray(a)
+    return _cupy()
+
+
+def to_device(a):
+    """`a` as an array on the GPU: itself if it is one already, else a copy. Raises RuntimeError where there is none."""
+    return _cupy_with_a_gpu().asarray(a)
 
 
 def to_host(a):
@@ -98,8 +102,11 @@ def scatter_add(target, index, values):
 
 
 def use_gpu(number):
-    """Let this thread compute on GPU `number`, modulo how many there are. CuPy keeps a GPU for each thread."""
-    cuda = _cupy().cuda
+    """Let this thread compute on GPU `number`, modulo how many there are. CuPy keeps a GPU for each thread.
+
+    Raises RuntimeError where there is none.
+    """
+    cuda = _cupy_with_a_gpu().cuda
     cuda.Device(number % cuda.runtime.getDeviceCount()).use()
 
 

@@ -8,6 +8,7 @@ import inspect
 import numpy as np
 
 from stn_scratch.backend import get_array_module, to_host
+from stn_scratch.validate import check_choice
 
 KINK = 1e-3  # one-sided slopes that differ by more, relative to their size, are two slopes
 
@@ -23,8 +24,10 @@ def check_gradients(forward, backward, args, *, step=1e-6, tolerance=1e-7, side=
     step, tolerance, seed   of the difference; of the error relative to max(1, both values); of the random draws
 
     Gives the largest error found. Raises AssertionError with the argument's name, both values and the error, and
-    says so if a central difference straddles a kink; TypeError if an argument is not float64.
+    says so if a central difference straddles a kink; TypeError if an argument is not float64; ValueError for another
+    side.
     """
+    check_choice("side", side, ("central", "right", "left"))
     rng = np.random.default_rng(seed)
     xp = get_array_module(*args)
     names = list(inspect.signature(forward).parameters)[:len(args)]

@@ -14,6 +14,7 @@ from math import prod
 from stn_scratch import layers
 from stn_scratch.backend import get_array_module
 from stn_scratch.parameters import pack
+from stn_scratch.validate import check_whole
 
 
 def _he_normal(rng, shape, inputs):
@@ -34,6 +35,11 @@ class Dense:
 
     units: int
     bias: tuple | None = None
+
+    def __post_init__(self):
+        check_whole("units", self.units)
+        if self.bias is not None and len(self.bias) != self.units:
+            raise ValueError(f"bias must have {self.units} numbers, one a unit, not {len(self.bias)}")
 
     def init(self, rng, in_shape):
         if len(in_shape) != 1:
@@ -61,6 +67,11 @@ class Conv2D:
     stride: int = 1
     padding: int = 0
 
+    def __post_init__(self):
+        for name in ("filters", "size", "stride"):
+            check_whole(name, getattr(self, name))
+        check_whole("padding", self.padding, least=0)
+
     def init(self, rng, in_shape):
         H, W, C = image_shape(self, in_shape)
         out = [(n + 2 * self.padding - self.size) // self.stride + 1 for n in (H, W)]
@@ -81,6 +92,9 @@ class Conv2D:
 class _Pool:
     size: int = 2
     ceil: bool = False
+
+    def __post_init__(self):
+        check_whole("size", self.size)
 
     def init(self, rng, in_shape):
         H, W, C = image_shape(self, in_shape)
@@ -167,6 +181,8 @@ class Parallel:
     """Several networks side by side on one input; their outputs are concatenated along the last axis."""
 
     def __init__(self, *networks):
+        if not networks:
+            raise ValueError("Parallel must have at least one network")
         self.networks = {f"{k} {type(net).__name__}": net for k, net in enumerate(networks)}
 
     def init(self, rng, in_shape):

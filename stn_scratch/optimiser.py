@@ -7,7 +7,7 @@ from math import cos, pi
 from stn_scratch import cuda
 from stn_scratch.backend import get_array_module
 from stn_scratch.parameters import Parameters, layout, leaves, pack
-from stn_scratch.validate import check_number, check_whole
+from stn_scratch.validate import check_arrays, check_number, check_whole
 
 
 @dataclass
@@ -58,7 +58,11 @@ class SGD:
         return warm * self.lr * self.decay ** (self.steps // self.decay_every if self.decay_every else 0)
 
     def step(self, params, grads):
-        """Update `params` (Parameters, from a network's init) in place with `grads` (a dict of the same keys)."""
+        """Update `params` (Parameters, from a network's init) in place with `grads` (a dict of the same keys).
+
+        Raises TypeError or ValueError for other things, for other shapes, dtypes or devices, and for the parameters of
+        another network than in the steps before.
+        """
         if not isinstance(params, Parameters) or params.flat is None:
             raise TypeError("params must be Parameters, as a network's init or pack() makes them")
         if layout(grads) != layout(params):
@@ -66,12 +70,13 @@ class SGD:
                              f"{params.flat.size} numbers in all")
         g = (grads if isinstance(grads, Parameters) else pack(grads)).flat
         xp = get_array_module(params.flat, g)
+        if self.velocity is None:
+            self.velocity = xp.zeros_like(params.flat)
+        check_arrays(params=(params.flat, "N"), grads=(g, "N"), velocity=(self.velocity, "N"))
         scale = None
         if self.clip_norm is not None:
             # no look at the norm on the host: on a GPU that would wait for it
             scale = xp.minimum(1, self.clip_norm / xp.maximum(xp.sqrt((g * g).sum()), 1e-12)).astype(g.dtype)
-        if self.velocity is None:
-            self.velocity = xp.zeros_like(params.flat)
         for stretch, factor in self._stretches(params):
             update = cuda.sgd_update if cuda.available(g) else sgd_update
             update(params.flat[stretch], self.velocity[stretch], g[stretch], scale, momentum=self.momentum,

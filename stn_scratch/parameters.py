@@ -12,6 +12,14 @@ class Parameters(dict):
 
     flat = None  # where there are no arrays at all
 
+    def __reduce__(self):
+        # to copy or pickle them is to pack the arrays once more: else the copies would be views of nothing
+        return pack, (_plain(self),)
+
+
+def _plain(tree):
+    return {key: _plain(value) if isinstance(value, dict) else value for key, value in tree.items()}
+
 
 def leaves(tree, path=()):
     """The arrays of a nested dict, each with its path of keys: (("localisation", "1 Dense", "W"), array), ..."""

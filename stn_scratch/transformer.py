@@ -11,7 +11,7 @@ from stn_scratch.parameters import pack
 from stn_scratch.parts import PartTransformers
 from stn_scratch.sampling import sample_backward, sample_forward
 from stn_scratch.sampling.kernels import KernelOfWidth
-from stn_scratch.sampling.sampler import Options
+from stn_scratch.sampling.sampler import Options, check_options
 from stn_scratch.transformer3d import SpatialTransformer3D
 from stn_scratch.validate import check_choice, check_size
 
@@ -51,6 +51,7 @@ class SpatialTransformer:
 
     def __post_init__(self):
         check_choice("transform", self.transform, TRANSFORMATIONS)
+        check_options(self.kernel, self.padding, self.lattice)
         if self.size is not None:
             check_size("size", self.size)
         identity = TRANSFORMATIONS[self.transform].identity

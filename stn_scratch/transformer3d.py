@@ -110,9 +110,9 @@ class FlattenDepth:
     def forward(self, params, U):
         # the axis to look along takes the place of z
         W, cache = flatten_depth_forward(U.swapaxes(1, AXES[self.axis]))
-        return self.spacing * W, cache
+        return float(self.spacing) * W, cache
 
     def backward(self, dW, cache, *, need_dx=True):
         if not need_dx:
             return None, {}
-        return flatten_depth_backward(self.spacing * dW, cache).swapaxes(1, AXES[self.axis]), {}
+        return flatten_depth_backward(float(self.spacing) * dW, cache).swapaxes(1, AXES[self.axis]), {}

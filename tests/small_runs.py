@@ -6,7 +6,7 @@ import signal
 import numpy as np
 
 from stn_scratch.data import load_digits
-from stn_scratch.training import loop
+from stn_scratch.training import loop, run_folder
 
 SMALL = {"parameters": 24_000, "digits": "embedded", "iterations": 8, "batch": 16, "checkpoint_every": 4, "threads": 2,
          "validation": 0.1, "validate_every": 4, "log_every": 1, "shard": 8, "decay_every": 5}
@@ -37,7 +37,7 @@ def ctrl_c():
 
 def checkpoint(folder):
     """The arrays of a run's checkpoint."""
-    with np.load(folder / loop.CHECKPOINT, allow_pickle=False) as members:
+    with np.load(folder / run_folder.CHECKPOINT, allow_pickle=False) as members:
         return dict(members)
 
 

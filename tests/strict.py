@@ -96,6 +96,8 @@ def _function(f, operands, name=None):
         values = [*args[:operands], *kwargs.values()]
         if operands and not isinstance(f, numpy.ufunc) and not any(isinstance(x, DeviceArray) for x in values):
             raise TypeError(f"CuPy's {name} takes a device array")
+        if name == "where" and not isinstance(args[0], DeviceArray):
+            raise AttributeError(f"CuPy's where takes a device array as its condition, not {type(args[0]).__name__}")
         first = [x if x is None or isinstance(x, str) else _operand(x) for x in args[:operands]]
         rest = map(_host, args[operands:])
         with numpy.errstate(all="ignore"):  # a GPU never warns

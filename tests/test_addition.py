@@ -10,7 +10,7 @@ from stn_scratch.data.addition import draw_addition
 from stn_scratch.data.distort import distort
 from stn_scratch.data.tasks import TASKS
 from stn_scratch.models import build_model, count_parameters
-from stn_scratch.training import batches, loop
+from stn_scratch.training import batches, loop, run_folder
 from stn_scratch.training.config import Config
 from stn_scratch.transformer import SpatialTransformer, looks
 
@@ -155,5 +155,5 @@ def test_networks_learn_it(model, parameters, lr, monkeypatch, tmp_path):
     options = {"iterations": 100, "parameters": parameters, "batch": 32, "lr": lr, "decay_every": 100, "shard": 32,
                "validate_every": 100, "checkpoint_every": 100}
     _, _, images = loop.start(Config(**SMALL | options, data="addition", model=model), tmp_path, progress=False)
-    losses = [record["loss"] for record in loop.read_metrics(tmp_path) if "loss" in record]
+    losses = [record["loss"] for record in run_folder.read_metrics(tmp_path) if "loss" in record]
     assert images == 60 and np.mean(losses[-20:]) < 0.8

@@ -7,7 +7,7 @@ from small_runs import SMALL, few_digits
 from stn_scratch.backend import to_host
 from stn_scratch.data import Digits, distort, load_digits, tasks
 from stn_scratch.data.tasks import TASKS
-from stn_scratch.training import batches, loop
+from stn_scratch.training import batches, loop, run_folder
 from stn_scratch.training.config import Config
 
 DRAWN = {"cluttered-40": (40, 5), "cluttered-60": (60, 11)}  # canvas, pieces
@@ -110,5 +110,5 @@ def test_networks_learn_it(data, parameters, model, monkeypatch, tmp_path):
     options = {"iterations": 56, "parameters": parameters, "batch": 32, "lr": 0.02, "decay_every": 100, "shard": 32,
                "validate_every": 56, "checkpoint_every": 56}
     _, _, images = loop.start(Config(**SMALL | options, data=data, model=model), tmp_path, progress=False)
-    losses = [record["loss"] for record in loop.read_metrics(tmp_path) if "loss" in record]
+    losses = [record["loss"] for record in run_folder.read_metrics(tmp_path) if "loss" in record]
     assert images == 60 and np.mean(losses[-10:]) < 0.5

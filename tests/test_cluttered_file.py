@@ -15,7 +15,7 @@ from stn_scratch.backend import to_host
 from stn_scratch.data import cluttered
 from stn_scratch.data.cluttered import FILE, hold_out_validation, load_cluttered
 from stn_scratch.data.tasks import TASKS
-from stn_scratch.training import batches, loop
+from stn_scratch.training import batches, loop, run_folder
 from stn_scratch.training.config import Config
 
 COUNTS = {"train": 60, "valid": 12, "test": 20}
@@ -129,7 +129,7 @@ def test_wrong_arguments(tmp_path):
         load_cluttered(None)
     with raises(TypeError, "data_dir must be a path, not int"):
         load_cluttered(3)
-    with raises(ValueError, "digits must not be 'embedded' for the file of cluttered digits, which holds its own"):
+    with raises(ValueError, f"digits must not be 'embedded': the images are those of the folder that holds {FILE}"):
         load_cluttered(tmp_path, source="embedded")
 
 
@@ -148,7 +148,7 @@ def test_networks_learn_it(folder, model, tmp_path):
                "lr": 0.01, "shard": 32, "batch": 20, "validate_every": 40, "checkpoint_every": 40}
     _, _, images = loop.start(Config(**SMALL | options, data="cluttered-file", model=model), tmp_path / "run",
                               progress=False)
-    losses = [record["loss"] for record in loop.read_metrics(tmp_path / "run") if "loss" in record]
+    losses = [record["loss"] for record in run_folder.read_metrics(tmp_path / "run") if "loss" in record]
     assert images == 20 and np.mean(losses[-5:]) < 0.3 * np.mean(losses[:5])
 
 

@@ -12,10 +12,10 @@ from small_runs import SMALL, checkpoint, ctrl_c, few_digits, step_saved
 
 from stn_scratch.colocalisation import Config, draw_boxes, learning
 from stn_scratch.colocalisation import __main__ as command
-from stn_scratch.colocalisation.folder import check_finite
+from stn_scratch.colocalisation.checks import check_finite
 from stn_scratch.colocalisation.images import boxes_of, overlap
 from stn_scratch.data import tasks
-from stn_scratch.training import config, loop
+from stn_scratch.training import config, loop, run_folder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,7 +52,7 @@ def as_on_a_terminal():
 
 def test_a_run_leaves_its_records(whole, encoder):
     run, record = whole
-    records = loop.read_metrics(run.folder)
+    records = run_folder.read_metrics(run.folder)
     assert [r["step"] for r in records] == [0, 2, 4, 6, 8, 8]
     assert records[-1] == record and record["final"] and len(record["boxes"]) == 5
     fits = overlap(boxes_of(learning.windows(run, learning.blurred(run.scene.images, records[-2]["blur"]))),
@@ -60,7 +60,7 @@ def test_a_run_leaves_its_records(whole, encoder):
     assert records[-2]["iou"] == pytest.approx(fits.mean(), abs=1e-3)
     assert all(r["localised"] == 0 and 0 < r["iou"] < 0.5 for r in records)  # eight steps lead nowhere yet
     assert records[0]["boxes"] == [[41.5, 41.5, round(1.5 * 28 * 83 / 27, 2)]] * 5
-    stored = json.loads((run.folder / loop.CONFIG).read_text())
+    stored = json.loads((run.folder / run_folder.CONFIG).read_text())
     assert stored["parameters"] == 5947 and stored["config"]["encoder"] == encoder
     assert step_saved(run.folder) == 8
 
@@ -95,7 +95,7 @@ def test_a_resumed_run_is_the_run_never_interrupted(whole, encoder, tmp_path, mo
     assert record == whole[1]
     for name in ("params", "velocity"):
         np.testing.assert_array_equal(checkpoint(tmp_path)[name], checkpoint(whole[0].folder)[name], strict=True)
-    boxes = [[r["boxes"] for r in loop.read_metrics(folder) if r["step"] % 2 == 0]
+    boxes = [[r["boxes"] for r in run_folder.read_metrics(folder) if r["step"] % 2 == 0]
              for folder in (tmp_path, whole[0].folder)]
     assert boxes[0] == boxes[1]
 
@@ -104,11 +104,11 @@ def test_a_resumed_run_is_the_run_never_interrupted(whole, encoder, tmp_path, mo
 def test_a_run_that_blows_up_says_so(encoder, tmp_path, monkeypatch, number, last):
     step = learning.step
     monkeypatch.setattr(learning, "step", lambda run, k, *rest: step(run, k, *rest) * (math.nan if k == number else 1))
-    last = last.format(tmp_path / loop.CHECKPOINT)
+    last = last.format(tmp_path / run_folder.CHECKPOINT)
     with raises(loop.NotFinite, f"step {number + number % 2}: the loss is nan, or a parameter is not finite; {last}. "
                                 "A smaller lr or clip_norm may help"):
         learning.run(Config(encoder, **TINY), tmp_path)
-    assert (step_saved(tmp_path) == 4) if number > 4 else not (tmp_path / loop.CHECKPOINT).exists()
+    assert (step_saved(tmp_path) == 4) if number > 4 else not (tmp_path / run_folder.CHECKPOINT).exists()
 
 
 def test_what_blew_up_is_not_saved(encoder, tmp_path, monkeypatch):
@@ -174,7 +174,7 @@ def test_the_picture_has_a_row_an_image_and_a_column_a_step(whole, monkeypatch):
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **_: drawn.append((figure, path)))
     path = draw_boxes(whole[0])
     figure, saved_as = drawn[0]
-    assert path == saved_as == whole[0].folder / "localised.png"
+    assert path == whole[0].folder / "localised.png" and saved_as.name == f"{path}.part"
     titles = [ax.get_title().partition("\n")[0] for ax in figure.axes]
     assert titles == ["step 0", "step 2", "step 4", "step 8"] + 16 * [""]
     frame, window = figure.axes[0].patches

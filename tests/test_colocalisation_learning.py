@@ -14,7 +14,7 @@ from stn_scratch.colocalisation.encoder import load_encoder
 from stn_scratch.gradcheck import check_gradients
 from stn_scratch.models import count_parameters
 from stn_scratch.parameters import pack, unpack
-from stn_scratch.training import config, loop
+from stn_scratch.training import config, run_folder
 
 # The encoder
 
@@ -41,7 +41,7 @@ def test_gradient_of_the_code(xp, rng, scales):
 
 @pytest.mark.parametrize(("other", "said"), [({"model": "fcn"}, "'fcn' on 'none'"), ({"data": "r"}, "'cnn' on 'r'")])
 def test_not_such_an_encoder(tmp_path, other, said):
-    config.save_config(tmp_path / loop.CONFIG, config.Config(**SMALL | {"model": "cnn", "data": "none"} | other))
+    config.save_config(tmp_path / run_folder.CONFIG, config.Config(**SMALL | {"model": "cnn", "data": "none"} | other))
     with raises(ValueError, "the encoder must be a run of the model 'cnn' on the data 'none', "
                             f"and {tmp_path} holds one of {said}"):
         load_encoder(tmp_path)

@@ -103,6 +103,12 @@ def test_relu_at_zero_has_the_left_slope(xp, side, slope):
     assert not to_host(relu_backward(xp.ones((2, 3)), cache)).any()
 
 
+def test_relu_backward_refuses_another_dtype(xp):
+    _, cache = relu_forward(xp.ones((4, 3), dtype="float32"))
+    with pytest.raises(TypeError, match="^y must have the dtype of dy, float64, not float32$"):
+        relu_backward(xp.ones((4, 3)), cache)
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 5), (3, 5), (4, 3, 1)])
 def test_relu_backward_refuses_another_shape(xp, shape):
     _, cache = relu_forward(xp.ones((4, 3, 5)))

@@ -7,7 +7,7 @@ from small_experiments import make_small, record
 from stn_scratch.experiments import figures, running
 from stn_scratch.experiments.records import Cell
 from stn_scratch.experiments.runners import Place, config_of
-from stn_scratch.training import batches, loop
+from stn_scratch.training import batches, loop, run_folder
 from stn_scratch.training.checkpoint import load_checkpoint
 
 
@@ -42,7 +42,7 @@ def test_rescued_digits(trained):
     for name in ("cnn", "st-cnn-affine"):
         cell = Cell(f"rts/{name}", "first", 0)
         runs[name], _ = loop.prepare(config_of(cell, Place(trained, threads=1)), trained)
-        load_checkpoint(cell.folder(trained) / loop.CHECKPOINT, runs[name].params)
+        load_checkpoint(cell.folder(trained) / run_folder.CHECKPOINT, runs[name].params)
     run = runs["cnn"]
     x, labels = batches.fixed_set(run.splits[batches.TEST], "rts", seed=0, purpose=batches.TEST)
     said = {name: run.network.forward(run.params, x)[0].argmax(axis=1) for name, run in runs.items()}

@@ -1,7 +1,10 @@
 """Experiments: the rows, and one cell from start to record, with what interrupts it."""
 
+import fcntl
 import json
+import os
 import re
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +15,7 @@ from small_runs import at_step, ctrl_c
 from stn_scratch.experiments import records, rows, runners, running, schedules
 from stn_scratch.experiments.records import Cell, collect, keep, read_record
 from stn_scratch.experiments.runners import Place, config_of, minutes
-from stn_scratch.training import loop
+from stn_scratch.training import loop, run_folder
 from stn_scratch.training.checkpoint import load_checkpoint
 
 
@@ -65,7 +68,7 @@ def test_a_cell_leaves_its_record(small, place):
     folder = CELL.folder(place.runs)
     assert record == read_record(folder / "record.json")
     assert (record["row"], record["schedule"], record["seed"]) == CELL
-    last = loop.read_metrics(folder)[-1]
+    last = run_folder.read_metrics(folder)[-1]
     assert record["test_error"] == last["test_error"] and record["test_images"] == 60
     assert record["config"]["iterations"] == 6 and "data_dir" not in record["config"]
     assert record["device"] == "CPU, 1 thread" and record["versions"]["numpy"] == np.__version__
@@ -105,8 +108,20 @@ def test_other_options_do_not_go_on(small, place, monkeypatch):
         run(CELL, place)
 
 
+@contextmanager
+def held(folder):
+    """As another process holds it."""
+    folder.mkdir(parents=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
 def test_a_second_process_in_a_folder_stops(small, place):
-    with running.locked(CELL.folder(place.runs)):
+    with held(CELL.folder(place.runs)):
         with pytest.raises(RuntimeError, match=r"^another process is at work in .*r/st-cnn-affine/3$"):
             run(CELL, place)
         run(CELL._replace(seed=4), place)  # another folder is free

@@ -7,7 +7,7 @@ from stn_scratch.backend import host_generator, to_host
 from stn_scratch.data import fine_grained
 from stn_scratch.data.fine_grained import CANVAS, CLASSES, MARGIN, draw_creatures, load_kinds
 from stn_scratch.data.tasks import TASKS
-from stn_scratch.training import batches, loop
+from stn_scratch.training import batches, loop, run_folder
 from stn_scratch.training.config import Config
 
 TASK = TASKS["fine-grained"]
@@ -201,5 +201,5 @@ def test_it_trains(monkeypatch, tmp_path):
     config = Config(model="2st-cnn", data="fine-grained", parameters=30_000, iterations=40, batch=16, threads=1,
                     log_every=20, lr=0.02, localisation_factor=0.01)
     run, _, images = loop.start(config, tmp_path, progress=False)
-    first, last = (record["loss"] for record in loop.read_metrics(run.folder) if "loss" in record)
+    first, last = (record["loss"] for record in run_folder.read_metrics(run.folder) if "loss" in record)
     assert images == 18 and last < first

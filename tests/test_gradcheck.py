@@ -109,6 +109,11 @@ def test_a_kink_is_named(xp):
         check_gradients(absolute_forward, absolute_backward, (x,))
 
 
+def test_another_side():
+    with pytest.raises(ValueError, match="^side must be one of 'central', 'right', 'left', not 'rigth'$"):
+        check_gradients(absolute_forward, absolute_backward, (numpy.ones(3),), side="rigth")
+
+
 def test_one_side_of_a_kink(xp):
     x = xp.asarray([[1.0, -2.0], [0.0, 3.0]])
     assert check_gradients(absolute_forward, absolute_backward, (x,), side="left") <= 1e-7

@@ -11,7 +11,7 @@ from stn_scratch.data import Digits, house, tasks
 from stn_scratch.data.house import CANVAS, FAR, LONGEST, NEAR, NULL, draw_strips, in_a_row
 from stn_scratch.models import build_model, count_parameters, make_network
 from stn_scratch.models.house import MODELS
-from stn_scratch.training import batches, figures, loop
+from stn_scratch.training import batches, figures, loop, run_folder
 from stn_scratch.training.batches import TEST, TRAINING, Split, fixed_set
 from stn_scratch.training.config import Config
 from stn_scratch.training.looks import draw_looks, look_at
@@ -214,7 +214,7 @@ def configured(monkeypatch, few):
 def test_a_run_learns_something(configured, tmp_path, model):
     """To less than 9.25, the labels' entropy: the loss of who knows how often each label is, and sees no image."""
     loop.start(configured(model, iterations=32, log_every=8, lr=0.02), tmp_path, progress=False)
-    losses = [record["loss"] for record in loop.read_metrics(tmp_path) if "loss" in record]
+    losses = [record["loss"] for record in run_folder.read_metrics(tmp_path) if "loss" in record]
     assert losses[0] > 10 and losses[-1] < 8.8
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from stn_scratch.parameters import leaves
-from stn_scratch.training import loop
+from stn_scratch.training import loop, run_folder
 from stn_scratch.training.config import Config
 
 SEEDS = (0, 1, 2)
@@ -20,7 +20,7 @@ def runs(tmp_path_factory):
 
 
 def last(run, key):
-    return [record[key] for record in loop.read_metrics(run.folder) if key in record][-1]
+    return [record[key] for record in run_folder.read_metrics(run.folder) if key in record][-1]
 
 
 def mean_error(runs):

@@ -13,7 +13,7 @@ from strict import DeviceArray, strict
 
 from stn_scratch import backend
 from stn_scratch.data import tasks
-from stn_scratch.training import loop
+from stn_scratch.training import loop, run_folder
 from stn_scratch.training.config import Config, load_config
 from stn_scratch.training.step import Gradient
 
@@ -78,11 +78,11 @@ def same_checkpoints(folder, other):
 
 
 def steps(folder, key):
-    return [record["step"] for record in loop.read_metrics(folder) if key in record]
+    return [record["step"] for record in run_folder.read_metrics(folder) if key in record]
 
 
 def timeless(folder):
-    return [{k: v for k, v in record.items() if k != "images_per_s"} for record in loop.read_metrics(folder)]
+    return [{k: v for k, v in record.items() if k != "images_per_s"} for record in run_folder.read_metrics(folder)]
 
 
 # A whole run
@@ -92,20 +92,20 @@ def test_a_run_leaves_its_records(whole):
     assert steps(whole, "loss") == list(range(1, 9))
     assert steps(whole, "validation_error") == [4, 8]
     assert steps(whole, "test_error") == [8]
-    for record in loop.read_metrics(whole):
+    for record in run_folder.read_metrics(whole):
         assert all(math.isfinite(value) for value in record.values())
-    rates = [record["rate"] for record in loop.read_metrics(whole) if "rate" in record]
+    rates = [record["rate"] for record in run_folder.read_metrics(whole) if "rate" in record]
     assert rates == pytest.approx([0.05] * 4 + [0.005] * 4)
     assert step_saved(whole) == 8
-    assert load_config(whole / loop.CONFIG) == Config(**SMALL)
-    assert sorted(path.name for path in whole.iterdir()) == sorted([loop.CONFIG, loop.METRICS, loop.CHECKPOINT])
+    assert load_config(whole / run_folder.CONFIG) == Config(**SMALL)
+    assert {path.name for path in whole.iterdir()} == {run_folder.CONFIG, run_folder.METRICS, run_folder.CHECKPOINT}
 
 
 def test_the_same_again_on_another_number_of_threads(whole, tmp_path):
     run, error, images = loop.start(Config(**SMALL | {"threads": 1}), tmp_path, progress=False)
     same_checkpoints(tmp_path, whole)
     assert timeless(tmp_path) == timeless(whole)
-    assert images == 60 and error == loop.read_metrics(whole)[-1]["test_error"]
+    assert images == 60 and error == run_folder.read_metrics(whole)[-1]["test_error"]
     np.testing.assert_array_equal(run.params.flat, checkpoint(whole)["params"])
 
 
@@ -157,7 +157,7 @@ def copied(whole, tmp_path):
 
 
 def test_a_half_written_record_does_not_stop_a_resumed_run(whole, copied):
-    metrics = copied / loop.METRICS
+    metrics = copied / run_folder.METRICS
     metrics.write_text(metrics.read_text()[:-30])
     loop.start(Config(**SMALL), copied, resume=True, progress=False)
     assert steps(copied, "loss") == steps(whole, "loss")
@@ -165,7 +165,7 @@ def test_a_half_written_record_does_not_stop_a_resumed_run(whole, copied):
 
 def test_resuming_a_finished_run_repeats_nothing(whole, copied):
     loop.start(Config(**SMALL), copied, resume=True, progress=False)
-    assert loop.read_metrics(copied) == loop.read_metrics(whole)
+    assert run_folder.read_metrics(copied) == run_folder.read_metrics(whole)
     same_checkpoints(copied, whole)
 
 
@@ -173,8 +173,8 @@ def test_fewer_iterations_than_are_done_is_a_sentence(whole, copied):
     with pytest.raises(ValueError, match="iterations") as error:
         loop.start(Config(**SMALL | {"iterations": 3}), copied, resume=True, progress=False)
     assert "8" in str(error.value) and "\n" not in str(error.value)
-    assert load_config(copied / loop.CONFIG).iterations == 8
-    assert loop.read_metrics(copied) == loop.read_metrics(whole)
+    assert load_config(copied / run_folder.CONFIG).iterations == 8
+    assert run_folder.read_metrics(copied) == run_folder.read_metrics(whole)
 
 
 def test_resuming_nothing(tmp_path):
@@ -218,7 +218,7 @@ def test_the_gpu_path_learns_the_same(tmp_path, gpu, model, parameters):
     assert type(runs["gpu"][0].params.flat) is DeviceArray and type(runs["cpu"][0].params.flat) is np.ndarray
     cpu, gpu = (checkpoint(tmp_path / device) for device in ("cpu", "gpu"))
     np.testing.assert_allclose(gpu["params"], cpu["params"], rtol=0, atol=1e-5)
-    for a, b in zip(*(loop.read_metrics(tmp_path / device) for device in ("cpu", "gpu")), strict=True):
+    for a, b in zip(*(run_folder.read_metrics(tmp_path / device) for device in ("cpu", "gpu")), strict=True):
         assert a.get("loss") == pytest.approx(b.get("loss"), abs=1e-5)
 
 

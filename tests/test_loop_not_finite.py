@@ -10,7 +10,7 @@ from strict import strict
 from stn_scratch import backend
 from stn_scratch.data import tasks
 from stn_scratch.parameters import leaves
-from stn_scratch.training import loop
+from stn_scratch.training import loop, run_folder
 from stn_scratch.training.config import Config
 
 
@@ -45,7 +45,7 @@ def test_a_poisoned_parameter_is_found(tmp_path, monkeypatch, layer, name):
     text = str(error.value)
     assert text.startswith("step 1: ") and "there is no checkpoint yet" in text and "\n" not in text
     assert f"layer {layer} " in text
-    assert not (tmp_path / loop.CHECKPOINT).exists()
+    assert not (tmp_path / run_folder.CHECKPOINT).exists()
 
 
 def test_a_run_that_stops_leaves_no_thread_behind(tmp_path, monkeypatch):
@@ -65,7 +65,7 @@ def test_the_last_good_checkpoint_is_named_and_kept(tmp_path, monkeypatch):
     at_step(monkeypatch, 5, lambda: started[0][0].params["9 Dense"]["W"].fill(np.nan))
     with pytest.raises(loop.NotFinite, match="^step 6: the loss is nan .* layer 9 Dense ") as error:
         loop.start(Config(**SMALL), tmp_path, progress=False)
-    assert f"the last good checkpoint is {tmp_path / loop.CHECKPOINT}" in str(error.value)
+    assert f"the last good checkpoint is {tmp_path / run_folder.CHECKPOINT}" in str(error.value)
     assert step_saved(tmp_path) == 4
     assert np.isfinite(checkpoint(tmp_path)["params"]).all()
 
@@ -75,7 +75,7 @@ def test_a_run_that_blows_up_stops_with_its_checkpoint_finite(tmp_path, lr):
     """No warnings either: the sentence says it all (pytest turns them into errors)."""
     with pytest.raises(loop.NotFinite, match=r"^step \d: the loss is .* layer \d .* A smaller --lr"):
         loop.start(Config(**SMALL | {"lr": lr, "checkpoint_every": 1}), tmp_path, progress=False)
-    if (tmp_path / loop.CHECKPOINT).exists():
+    if (tmp_path / run_folder.CHECKPOINT).exists():
         assert np.isfinite(checkpoint(tmp_path)["params"]).all()
 
 
@@ -95,4 +95,4 @@ def test_an_interrupted_gpu_run_saves_nothing_that_is_not_finite(tmp_path, monke
     rare = SMALL | {"device": "gpu", "log_every": 100, "checkpoint_every": 100, "validate_every": 100}
     with pytest.raises(loop.NotFinite, match="^step 3: the loss is nan"):
         loop.start(Config(**rare), tmp_path, progress=False)
-    assert not (tmp_path / loop.CHECKPOINT).exists()
+    assert not (tmp_path / run_folder.CHECKPOINT).exists()

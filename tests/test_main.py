@@ -21,7 +21,7 @@ from stn_scratch.data import tasks
 from stn_scratch.data.tasks import TASKS
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.models import MODELS
-from stn_scratch.training import loop
+from stn_scratch.training import loop, run_folder
 
 SECONDS = 90  # the longest wait for another process
 
@@ -51,7 +51,7 @@ def test_train_prints_its_test_error_last(trained):
     assert {str(folder / "curves.png"), str(folder / "looks.png")} <= set(pictures)
     kept = [str(folder / name) for name in ("checkpoint.npz", "config.json", "metrics.jsonl")]
     assert sorted(map(str, folder.iterdir())) == sorted(kept + pictures)
-    logged = loop.read_metrics(folder)[-1]
+    logged = run_folder.read_metrics(folder)[-1]
     assert figure(out) == (f"{logged['test_error']:.2f}", str(logged["test_images"]))
 
 
@@ -100,7 +100,7 @@ def test_a_run_is_not_replaced_unasked(trained, tmp_path, few):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     succeeds("train", *TINY, "--model", "fcn", "--iterations", 2, "--out", tmp_path, "--overwrite")
     assert json.loads((tmp_path / "config.json").read_text())["config"]["model"] == "fcn"
-    assert {record["step"] for record in loop.read_metrics(tmp_path)} == {2}
+    assert {record["step"] for record in run_folder.read_metrics(tmp_path)} == {2}
 
 
 # Recipes
@@ -171,7 +171,7 @@ def test_ctrl_c_and_resume_give_the_run_never_interrupted(tmp_path):
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + SECONDS
-        while len(loop.read_metrics(stopped)) < 3 and process.poll() is None and time.monotonic() < deadline:
+        while len(run_folder.read_metrics(stopped)) < 3 and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=SECONDS)
@@ -192,7 +192,7 @@ def test_ctrl_c_and_resume_give_the_run_never_interrupted(tmp_path):
         for name in ("params", "velocity"):
             assert np.array_equal(a[name], b[name])
         assert json.loads(str(a["state"])) == json.loads(str(b["state"]))
-    steps = [record["step"] for record in loop.read_metrics(stopped) if "validation_error" in record]
+    steps = [record["step"] for record in run_folder.read_metrics(stopped) if "validation_error" in record]
     assert steps == list(range(1, step + 4))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import rank
 
-from stn_scratch.training import loop
+from stn_scratch.training import run_folder
 
 RANK = pathlib.Path(rank.__file__)
 MPIRUN = shutil.which("mpirun", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]))
@@ -53,7 +53,7 @@ def run(processes, *arguments, **options):
 
 def checkpoint(folder):
     """Step, parameters and velocity; np.load reads all of the file, so a damaged one is found."""
-    with np.load(folder / loop.CHECKPOINT, allow_pickle=False) as members:
+    with np.load(folder / run_folder.CHECKPOINT, allow_pickle=False) as members:
         return json.loads(str(members["state"])), members["params"], members["velocity"]
 
 
@@ -64,7 +64,7 @@ def same_run(folder, other):
     for a, b in zip(arrays, other_arrays, strict=True):
         assert a.dtype == "float64"
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
-    for a, b in zip(loop.read_metrics(folder), loop.read_metrics(other), strict=True):
+    for a, b in zip(run_folder.read_metrics(folder), run_folder.read_metrics(other), strict=True):
         assert a.keys() == b.keys()
         for key in a.keys() - {"images_per_s"}:
             assert a[key] == pytest.approx(b[key], rel=1e-12, abs=1e-12)
@@ -83,7 +83,7 @@ def whole(tmp_path_factory):
 def test_ranks_train_as_one_process(whole, tmp_path, processes):
     status, out, err = run(processes, tmp_path, "new")
     assert (status, err) == (0, "")
-    test = loop.read_metrics(whole)[-1]
+    test = run_folder.read_metrics(whole)[-1]
     assert sorted(out.splitlines()) == [
         f"rank {k} of {processes}: {test['test_error']:.4f} % of {test['test_images']}" for k in range(processes)]
     same_run(tmp_path, whole)
@@ -134,7 +134,7 @@ def test_ranks_that_do_not_begin_alike_do_not_begin(tmp_path):
 def test_ctrl_c_on_mpirun_leaves_a_checkpoint_to_go_on_from(whole, tmp_path):
     process = start(2, tmp_path, "new")
     began = time.monotonic()
-    while not (tmp_path / loop.CHECKPOINT).exists() and time.monotonic() < began + LIMIT:
+    while not (tmp_path / run_folder.CHECKPOINT).exists() and time.monotonic() < began + LIMIT:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     finish(process)

@@ -194,6 +194,22 @@ def test_empty_batch(xp, name):
 
 # What is refused.
 
+@pytest.mark.parametrize("make, sentence", [
+    (lambda: Dense(0), "units must be a positive whole number, not 0"),
+    (lambda: Dense(3, bias=(1.0,)), "bias must have 3 numbers, one a unit, not 1"),
+    (lambda: Conv2D(3, 3, stride=0), "stride must be a positive whole number, not 0"),
+    (lambda: Conv2D(3, 3, padding=-1), "padding must be a whole number, 0 or more, not -1"),
+    (lambda: MaxPool(0), "size must be a positive whole number, not 0"),
+    (lambda: Parallel(), "Parallel must have at least one network"),
+    (lambda: SpatialTransformer(AvgPool(2), lattice="rihgt"), "lattice must be one of 'right', 'central', not 'rihgt'"),
+    (lambda: SpatialTransformer(AvgPool(2), padding=0), "padding must be one of 'zeros', 'border', 'reflect', not 0"),
+    (lambda: SpatialTransformer(AvgPool(2), kernel="cubic"), "kernel must be one of "),
+])
+def test_what_cannot_be_made(make, sentence):
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
+        make()
+
+
 @pytest.mark.parametrize("network, in_shape, sentence", [
     (Dense(3), IMAGE, "Dense takes vectors (B, D): put Flatten before it; its input here is (B, (5, 7, 2))"),
     (Conv2D(3, 6), IMAGE, "Conv2D with 6x6 filters does not fit an image of 5x7"),

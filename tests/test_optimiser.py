@@ -132,6 +132,18 @@ def test_wrong_gradients():
     assert optimiser.steps == 0 and optimiser.velocity is None
 
 
+def test_gradients_of_another_dtype_and_parameters_of_another_network():
+    params, optimiser = pack({"W": numpy.ones(5, "float32")}), SGD()
+    with pytest.raises(TypeError, match="^grads must have the dtype of params, float32, not float64$"):
+        optimiser.step(params, pack({"W": numpy.ones(5)}))
+    optimiser = SGD()
+    optimiser.step(params, pack({"W": numpy.ones(5, "float32")}))
+    other = pack({"W": numpy.ones(3, "float32")})
+    with pytest.raises(ValueError, match="^velocity must have shape"):
+        optimiser.step(other, other)
+    assert optimiser.steps == 1
+
+
 @pytest.mark.parametrize("grads", [
     {"W": numpy.zeros((3, 2)), "b": numpy.ones(3)}, {"W": numpy.zeros((2, 3)), "c": numpy.ones(3)},
     {"b": numpy.ones(3), "W": numpy.zeros((2, 3))},

@@ -1,5 +1,7 @@
 """Nested parameters as views into one flat buffer."""
 
+import copy
+import pickle
 import re
 
 import numpy
@@ -51,6 +53,17 @@ def test_leaves_and_flat_share_memory(xp):
     assert to_host(packed.flat).tolist() == [1, 2, 70, 50, 5, 6, 7, 8, 9, 60, 11, 12]
     assert to_host(packed["net"].flat).tolist() == [70, 50, 5, 6, 7, 8, 9, 60, 11]
     assert to_host(packed["net"]["deep"].flat).tolist() == [9, 60, 11]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy, lambda params: pickle.loads(pickle.dumps(params))])
+def test_a_copy_is_whole(copied):
+    params = pack({"a": {"W": numpy.arange(6.0).reshape(2, 3), "none": {}}, "b": numpy.ones(2)})
+    other = copied(params)
+    other.flat += 1
+    assert isinstance(other["a"], Parameters)
+    numpy.testing.assert_array_equal(other["a"]["W"], params["a"]["W"] + 1)
+    numpy.testing.assert_array_equal(other["a"].flat, params["a"].flat + 1)
+    numpy.testing.assert_array_equal(params.flat, [0, 1, 2, 3, 4, 5, 1, 1])
 
 
 def test_pack_copies(xp):

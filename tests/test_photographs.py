@@ -11,7 +11,7 @@ from sentences import raises
 from stn_scratch.backend import host_generator, to_host
 from stn_scratch.data.photographs import Photographs, draw_photographs, hold_out_groups, load_signs
 from stn_scratch.data.tasks import TASKS
-from stn_scratch.training import batches, loop
+from stn_scratch.training import batches, loop, run_folder
 from stn_scratch.training.config import Config
 
 
@@ -177,7 +177,7 @@ def test_it_trains(path, tmp_path):
     config = Config(model="parts-cnn", data="gtsrb", data_dir=str(path), parameters=20_000, iterations=40, batch=16,
                     threads=1, log_every=20, lr=0.02, validation=0.2)
     run, _, images = loop.start(config, tmp_path / "run", progress=False)
-    first, last = (record["loss"] for record in loop.read_metrics(run.folder) if "loss" in record)
+    first, last = (record["loss"] for record in run_folder.read_metrics(run.folder) if "loss" in record)
     assert images == 6 and last < first
     assert len(run.splits[batches.VALIDATION].labels) == 12
 

@@ -86,8 +86,8 @@ def test_looks_show_the_test_images_and_the_grid(made):
     axes = panels(figure, 12)
     assert [row[0].get_ylabel() for row in axes] == ["input", "where it looks", "what it sees"]
     assert "grey: outside the image" in figure.get_supxlabel()
-    split = batches.Split(run.splits[batches.TEST].images[:12], run.splits[batches.TEST].labels[:12])
-    x, labels = batches.fixed_set(split, "rts", seed=0, purpose=batches.TEST)
+    # the images of which the test error is counted
+    x, labels = batches.fixed_set(run.splits[batches.TEST], "rts", seed=0, purpose=batches.TEST)
     for k in range(12):
         for row in (0, 1):
             np.testing.assert_array_equal(axes[row, k].images[0].get_array(), x[k, ..., 0])

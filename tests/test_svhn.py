@@ -12,7 +12,7 @@ from small_runs import SMALL
 from stn_scratch.data import svhn
 from stn_scratch.data.house import NULL
 from stn_scratch.data.svhn import crop, load_svhn, read_boxes
-from stn_scratch.training import loop
+from stn_scratch.training import loop, run_folder
 from stn_scratch.training.config import Config
 
 # a photograph's number and the box of each digit: left, top, width, height
@@ -155,7 +155,7 @@ def test_a_run_on_the_miniature(miniature, tmp_path):
     small = SMALL | {"digits": "auto", "data_dir": str(miniature), "iterations": 8, "lr": 0.02, "validate_every": 100,
                      "parameters": 100_000, "decay_every": 100}
     _, _, images = loop.start(Config(model="house-cnn", data="svhn", **small), tmp_path / "run", progress=False)
-    losses = [record["loss"] for record in loop.read_metrics(tmp_path / "run") if "loss" in record]
+    losses = [record["loss"] for record in run_folder.read_metrics(tmp_path / "run") if "loss" in record]
     assert images == 2 and losses[0] > 10 and losses[-1] < 0.9 * losses[0]
 
 
@@ -174,7 +174,8 @@ def test_no_folder(tmp_path):
     where = tmp_path / "nowhere"
     with raises(FileNotFoundError, f"{where} is missing: data_dir must name the folder with SVHN's train and test"):
         load_svhn(where)
-    with raises(ValueError, "digits must not be 'embedded' for SVHN, whose are photographs"):
+    with raises(ValueError, "digits must not be 'embedded': the images are those of the folder with SVHN's train and "
+                            "test"):
         load_svhn("anywhere", source="embedded")
 
 

@@ -11,7 +11,7 @@ from stn_scratch.data import load_digits, tasks, volume
 from stn_scratch.data.tasks import TASKS
 from stn_scratch.grids.volume import affine_grid3d_forward
 from stn_scratch.sampling.volume import sample3d_forward
-from stn_scratch.training import batches, loop
+from stn_scratch.training import batches, loop, run_folder
 from stn_scratch.training.config import Config
 from stn_scratch.training.grid_pictures import draw_grids
 from stn_scratch.training.looks import draw_looks, look_at
@@ -185,7 +185,7 @@ RUN = SMALL | {"data": "volume", "parameters": 50_000, "iterations": 24, "valida
 @pytest.mark.parametrize("model", ["volume-cnn", "volume-st-cnn"])
 def test_the_loss_falls(zeros_and_ones, tmp_path, model):
     run, _, images = loop.start(Config(model=model, **RUN), tmp_path, progress=False)
-    losses = [record["loss"] for record in loop.read_metrics(tmp_path) if "loss" in record]
+    losses = [record["loss"] for record in run_folder.read_metrics(tmp_path) if "loss" in record]
     assert images == len(run.splits[batches.TEST].labels) > 5
     assert losses[0] > 2 and np.mean(losses[-4:]) < 0.9
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stn_scratch.colocalisation import Config, draw_boxes, run
 from stn_scratch.training import loop
+from stn_scratch.training.run_folder import CONFIG
 
 
 def main(arguments=None):
@@ -24,10 +25,17 @@ def main(arguments=None):
     parser.add_argument("--clip-norm", type=float, default=Config.clip_norm,
                         help="the longest gradient allowed (default %(default)s)")
     parser.add_argument("--device", choices=("cpu", "gpu"), default=Config.device)
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    either = parser.add_mutually_exclusive_group().add_argument
+    either("--resume", action="store_true", help="go on with an interrupted run")
+    either("--overwrite", action="store_true", help="throw away a run that stands in OUT")
     options = vars(parser.parse_args(arguments))
-    out, resume = options.pop("out"), options.pop("resume")
+    out, resume, overwrite = (options.pop(name) for name in ("out", "resume", "overwrite"))
     try:
+        if out.resolve() == Path(options["encoder"]).resolve():
+            raise ValueError(f"OUT must be another folder than ENCODER, not {out}")
+        if not (resume or overwrite) and (out / CONFIG).exists():
+            raise ValueError(f"{out} holds a run already: go on with it by --resume, replace it by --overwrite, or "
+                             "name another folder")
         done, record = run(Config(**options), out, resume=resume)
     except loop.Interrupted as stop:
         print(f"{stop}. Go on with the same command and --resume.", file=sys.stderr)

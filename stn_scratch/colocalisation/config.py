@@ -1,10 +1,8 @@
 """Everything that one co-localisation depends on."""
 
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 from stn_scratch.optimiser import SGD
-from stn_scratch.training.files import replacing
 from stn_scratch.validate import check_choice, check_number, check_whole
 
 
@@ -94,23 +92,3 @@ class Config:
         learnt.
         """
         return step >= self.place + self.shrink and step % self.focus_every == 0
-
-
-def save_config(path, config, **facts):
-    """Write the configuration and what else is worth knowing."""
-    with replacing(path) as file:
-        file.write(json.dumps({"config": asdict(config), **facts}, indent=2).encode() + b"\n")
-
-
-def load_config(path):
-    """The Config in `path`. Raises FileNotFoundError or ValueError, one sentence, if there is none."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} holds no run: there is no {path.name} in it")
-    try:
-        values = json.loads(path.read_text())["config"]
-        unknown = values.keys() - {field.name for field in fields(Config)}
-        if unknown:
-            raise KeyError(", ".join(sorted(unknown)))
-        return Config(**values)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not the configuration of a co-localisation: {error}") from None

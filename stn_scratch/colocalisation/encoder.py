@@ -7,6 +7,7 @@ from stn_scratch.network import Flatten, ReLU
 from stn_scratch.training import loop
 from stn_scratch.training.checkpoint import load_checkpoint
 from stn_scratch.training.config import load_config, resume_config
+from stn_scratch.training.run_folder import CHECKPOINT, CONFIG
 
 WINDOW = 28
 
@@ -57,11 +58,11 @@ def load_encoder(folder, *, device="cpu", data_dir=None):
     Raises FileNotFoundError or ValueError, one sentence, if there is none, or another model or task in it.
     """
     folder = Path(folder)
-    config = load_config(folder / loop.CONFIG)
+    config = load_config(folder / CONFIG)
     if (config.model, config.data) != ("cnn", "none"):
         raise ValueError(f"the encoder must be a run of the model 'cnn' on the data 'none', and {folder} "
                          f"holds one of {config.model!r} on {config.data!r}")
     given = {"device": device} | ({"data_dir": data_dir} if data_dir else {})
     run, _ = loop.prepare(resume_config(config, given), folder)
-    load_checkpoint(folder / loop.CHECKPOINT, run.params)
+    load_checkpoint(folder / CHECKPOINT, run.params)
     return run

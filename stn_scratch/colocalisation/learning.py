@@ -22,9 +22,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from stn_scratch.backend import get_array_module, to_device, to_host
-from stn_scratch.colocalisation.config import load_config
+from stn_scratch.colocalisation.checks import check_finite, check_same
+from stn_scratch.colocalisation.config import Config
 from stn_scratch.colocalisation.encoder import WINDOW, Encoder, load_encoder
-from stn_scratch.colocalisation.folder import check_finite, check_same, open_folder
 from stn_scratch.colocalisation.images import CANVAS, boxes_of, draw_scene, overlap
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.layers import triplet_hinge_backward, triplet_hinge_forward
@@ -33,6 +33,8 @@ from stn_scratch.parameters import unpack
 from stn_scratch.sampling import sample_forward
 from stn_scratch.training import batches, loop, parallel
 from stn_scratch.training.checkpoint import load_checkpoint, save_checkpoint
+from stn_scratch.training.config import load_config, save_config
+from stn_scratch.training.run_folder import CHECKPOINT, CONFIG, locked, log, open_folder
 from stn_scratch.training.stopping import asked_to_stop
 from stn_scratch.transformer import SpatialTransformer
 
@@ -184,27 +186,30 @@ def run(config, folder, *, resume=False):
     """Learn to the end of `config`, from the folder's checkpoint with `resume`, else from the beginning.
 
     Gives the Run and its final record, which is also the last line of the folder's metrics.jsonl: `localised`, `iou`,
-    and the `boxes` found, x, y, side of each image. Raises loop.Interrupted after Ctrl-C, loop.NotFinite, and OSError
-    or ValueError, one sentence, for a folder or a file that cannot be used.
+    and the `boxes` found, x, y, side of each image. Raises loop.Interrupted after Ctrl-C, loop.NotFinite, and
+    OSError, RuntimeError or ValueError, one sentence, for a folder or a file that cannot be used.
     """
     ready = prepare(config, folder)
     rng, done = batches.generator(config.seed, PAIRS), 0
     width = blur_for(ready, np.array([[config.scales[0], 0, 0]]))
     if resume:
-        check_same(load_config(ready.folder / loop.CONFIG), config)
-        done, state = load_checkpoint(ready.folder / loop.CHECKPOINT, ready.params, ready.optimiser)
+        check_same(load_config(ready.folder / CONFIG, Config, "a co-localisation"), config)
+        done, state = load_checkpoint(ready.folder / CHECKPOINT, ready.params, ready.optimiser)
         rng.bit_generator.state, width = state["generator"], state["blur"]
-    open_folder(ready, done)
-    images = _learn(ready, rng, done, width)
-    p = windows(ready, images)
-    record = {"step": config.iterations, **fit(p, ready.scene), "boxes": boxes_of(p).round(2).tolist(), "final": True}
-    loop.log(ready, record)
+    with locked(ready.folder):
+        open_folder(ready.folder, done, end="final")
+        save_config(ready.folder / CONFIG, config, parameters=ready.params.flat.size)
+        images = _learn(ready, rng, done, width)
+        p = windows(ready, images)
+        boxes = boxes_of(p).round(2).tolist()
+        record = {"step": config.iterations, **fit(p, ready.scene), "boxes": boxes, "final": True}
+        log(ready, record)
     return ready, record
 
 
 def _log_boxes(run, number, images, facts):
     p = windows(run, images)
-    loop.log(run, {"step": number, **facts, **fit(p, run.scene), "boxes": boxes_of(p[:SHOWN]).round(2).tolist()})
+    log(run, {"step": number, **facts, **fit(p, run.scene), "boxes": boxes_of(p[:SHOWN]).round(2).tolist()})
 
 
 def _learn(run, rng, done, width):
@@ -234,7 +239,7 @@ def _learn(run, rng, done, width):
             if number % config.checkpoint_every == 0 or ends:
                 check_finite(run, number, float(latest))
                 state = {"generator": rng.bit_generator.state, "blur": width}
-                save_checkpoint(run.folder / loop.CHECKPOINT, run.params, run.optimiser, step=number,
+                save_checkpoint(run.folder / CHECKPOINT, run.params, run.optimiser, step=number,
                                 generator_state=state)
             if asked and number < config.iterations:
                 raise loop.Interrupted(f"stopped after step {number} of {config.iterations}, saved in {run.folder}")

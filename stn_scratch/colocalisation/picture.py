@@ -5,8 +5,8 @@ from matplotlib.patches import Rectangle
 
 from stn_scratch.backend import to_host
 from stn_scratch.colocalisation.images import CANVAS
-from stn_scratch.training import loop
 from stn_scratch.training.figures import GRID, OUTSIDE, POINTS
+from stn_scratch.training.run_folder import read_metrics, save_picture
 
 PICTURE = "localised.png"
 COLUMNS = 6
@@ -14,7 +14,7 @@ COLUMNS = 6
 
 def draw_boxes(run):
     """Some images in rows, some steps in columns; dotted the digit's frame, solid the window. Gives the path."""
-    records = [record for record in loop.read_metrics(run.folder) if "final" not in record]
+    records = [record for record in read_metrics(run.folder) if "final" not in record]
     last = len(records) - 1
     # early steps matter most: each column stands for some 1.6 times as many as the one before
     chosen = sorted({round(last * (1.6 ** k - 1) / (1.6 ** (COLUMNS - 1) - 1)) for k in range(COLUMNS)})
@@ -34,9 +34,7 @@ def draw_boxes(run):
         ax.set_title(f"step {records[number]['step']}\n{records[number]['localised']:.0f} %", fontsize=9)
     figure.supxlabel("orange: the window;  blue, dotted: the digit's frame;  per cent: IoU > 0.5, of all images",
                      fontsize=8)
-    path = run.folder / PICTURE
-    figure.savefig(path, dpi=110)
-    return path
+    return save_picture(figure, run.folder / PICTURE)
 
 
 def _box(ax, box, **style):

@@ -1,4 +1,4 @@
-// im2col and its transpose. The pair is layers/convolution.py.
+// im2col and its transpose. The pair is layers/im2col.py.
 
 // columns[b, h, w, i, j, c] = x[b, h s + i - p, w s + j - p, c], and 0 outside the image.
 template <typename T, typename I>

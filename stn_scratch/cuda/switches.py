@@ -1,4 +1,4 @@
-"""The two switches of the fused kernels, and whether they can stand in for a pair at all."""
+"""The switches of the fused kernels, and whether they can stand in for a pair at all."""
 
 import os
 import warnings
@@ -30,7 +30,10 @@ def fused(on=True):
 
 
 def deterministic(on=True):
-    """`with deterministic():` makes dU of the sampler the same to the last bit in every run, in all threads."""
+    """`with deterministic():` makes dU of the fused samplers, bilinear and integer, the same to the last bit in any run.
+
+    In all threads; other kernels, and plain CuPy, add in whatever order the GPU's threads come.
+    """
     return _switched("deterministic", on)
 
 

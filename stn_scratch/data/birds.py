@@ -30,7 +30,7 @@ def load_birds(data_dir, *, source="auto", side=SIDE, boxes=False):
     Raises FileNotFoundError, TypeError or ValueError, one sentence, for a list or a photograph that is missing, or is
     not what it should be.
     """
-    folder = existing(data_dir, "the folder of CUB-200-2011, with images.txt and images/")
+    folder = existing(data_dir, "the folder of CUB-200-2011, with images.txt and images/", source)
     names = _column(folder / "images.txt", {})
     labels = {k: _whole(text, folder, 1, SPECIES) - 1 for k, text in
               _column(folder / "image_class_labels.txt", names).items()}

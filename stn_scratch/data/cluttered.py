@@ -52,9 +52,7 @@ def load_cluttered(data_dir, *, source="auto"):
     choose: "embedded" is refused. Raises TypeError, OSError or ValueError, one sentence each, if the file is not there,
     cannot be read or is another one.
     """
-    if source == "embedded":
-        raise ValueError("digits must not be 'embedded' for the file of cluttered digits, which holds its own")
-    path = existing(data_dir, f"the folder that holds {FILE}")
+    path = existing(data_dir, f"the folder that holds {FILE}", source)
     path = path / FILE if path.is_dir() else path
     # what has the checksum has the right arrays
     with np.load(io.BytesIO(_checked(path)), allow_pickle=False) as members:

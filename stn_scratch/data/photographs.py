@@ -58,8 +58,13 @@ def hold_out_groups(photographs, *, validation):
     return images[~held], labels[~held], images[held], labels[held]
 
 
-def existing(data_dir, what):
-    """`data_dir` as a Path. Raises ValueError, TypeError or FileNotFoundError if it names nothing; what: the data."""
+def existing(data_dir, what, source="auto"):
+    """`data_dir` as a Path. Raises ValueError, TypeError or FileNotFoundError if it names nothing; what: the data.
+
+    source is that of `load_digits`, where here is nothing to choose: ValueError for "embedded".
+    """
+    if source == "embedded":
+        raise ValueError(f"digits must not be 'embedded': the images are those of {what}")
     if data_dir is None:
         raise ValueError(f"data_dir must name {what}, which is not downloaded")
     if not isinstance(data_dir, str | os.PathLike):
@@ -81,7 +86,7 @@ def load_signs(data_dir, *, source="auto"):
     Raises FileNotFoundError, TypeError or ValueError, one sentence each.
     """
     what = "the .npz of traffic signs, or its folder"
-    path = existing(data_dir, what)
+    path = existing(data_dir, what, source)
     if path.is_dir():
         files = sorted(path.glob("*.npz"))
         if len(files) != 1:

@@ -41,9 +41,7 @@ def load_svhn(data_dir, *, source="auto", progress=True):
 
     Raises TypeError, FileNotFoundError, ValueError or, without h5py, RuntimeError, one sentence each.
     """
-    if source == "embedded":
-        raise ValueError("digits must not be 'embedded' for SVHN, whose are photographs")
-    folder = existing(data_dir, "the folder with SVHN's train and test")
+    folder = existing(data_dir, "the folder with SVHN's train and test", source)
     extra = ["extra"] if (folder / "extra").is_dir() else []
     parts = {name: _load_part(folder / name, progress) for name in (*extra, "train", "test")}
     images, labels = (np.concatenate([parts[name][k] for name in (*extra, "train")]) for k in (0, 1))

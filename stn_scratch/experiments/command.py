@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from stn_scratch.experiments import figures, running
-from stn_scratch.experiments.records import RECORD, RECORDS, RUNS, Cell, collect, keep, read_record
+from stn_scratch.experiments.records import RECORDS, RUNS, Cell, collect, keep, read_record
 from stn_scratch.experiments.rows import ROWS, chosen
 from stn_scratch.experiments.runners import FOLDERS, Place, encoder_of
 from stn_scratch.experiments.schedules import SCHEDULES
@@ -12,7 +12,7 @@ from stn_scratch.experiments.table import write_results
 from stn_scratch.models import build_model
 from stn_scratch.training.checkpoint import load_checkpoint
 from stn_scratch.training.config import load_config
-from stn_scratch.training.loop import CHECKPOINT, CONFIG, read_metrics
+from stn_scratch.training.run_folder import CHECKPOINT, CONFIG, RECORD, read_metrics
 from stn_scratch.validate import check_whole
 from stn_scratch.weights import FOLDER, save_weights
 
@@ -60,7 +60,10 @@ def experiments(**given):
     if options.run or options.missing:
         return _run(cells, place, options)
     if options.weights:
-        return _ship(Cell(chosen([options.weights])[0].name, options.schedule, options.seed[0]), options)
+        rows = chosen([options.weights])
+        if len(rows) > 1 or len(options.seed) > 1:
+            raise ValueError(f"weights must name one run, not {len(rows) * len(options.seed)}")
+        return _ship(Cell(rows[0].name, options.schedule, options.seed[0]), options)
     if options.table:
         keep(options.runs, options.records)
     found = collect(options.runs, options.records)

@@ -1,6 +1,5 @@
 """The pictures of RESULTS.md: errors beside the paper's, digits that only the ST-CNN gets right, moving windows."""
 
-import shutil
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,7 +8,7 @@ from matplotlib.patches import Patch
 
 from stn_scratch import colocalisation
 from stn_scratch.backend import to_host
-from stn_scratch.experiments.records import RECORD, Cell
+from stn_scratch.experiments.records import Cell
 from stn_scratch.experiments.rows import DISTORTIONS, ROWS
 from stn_scratch.experiments.schedules import SCHEDULES
 from stn_scratch.experiments.table import PICTURES, groups_of, mean, shortest
@@ -17,6 +16,8 @@ from stn_scratch.training import batches, loop
 from stn_scratch.training.checkpoint import load_checkpoint
 from stn_scratch.training.config import load_config, resume_config
 from stn_scratch.training.figures import OUTSIDE, draw_grid, in_pixels
+from stn_scratch.training.files import replacing
+from stn_scratch.training.run_folder import CHECKPOINT, CONFIG, RECORD, save_picture
 from stn_scratch.training.step import said
 from stn_scratch.transformer import looks
 
@@ -91,9 +92,9 @@ def rescued(place, seed):
 
 
 def _trained(folder, data_dir):
-    config = resume_config(load_config(folder / loop.CONFIG), {"device": "cpu", "data_dir": data_dir})
+    config = resume_config(load_config(folder / CONFIG), {"device": "cpu", "data_dir": data_dir})
     run, _ = loop.prepare(config, folder)
-    load_checkpoint(folder / loop.CHECKPOINT, run.params)
+    load_checkpoint(folder / CHECKPOINT, run.params)
     return run
 
 
@@ -128,13 +129,12 @@ def draw(found, place, seed, folder):
     errors, digits, localised = (folder / name for name in PICTURES)
     drawn = []
     if groups_of(found, "distorted"):
-        draw_errors(found).savefig(errors, dpi=110)
-        drawn.append(errors)
+        drawn.append(save_picture(draw_errors(found), errors))
     if groups := rescued(place, seed):
-        draw_rescued(groups).savefig(digits, dpi=110)
-        drawn.append(digits)
+        drawn.append(save_picture(draw_rescued(groups), digits))
     of_runs = [Cell(LOCALISED, schedule, seed).folder(place.runs) / colocalisation.PICTURE for schedule in SCHEDULES]
     if at_hand := [path for path in of_runs if path.is_file()]:
-        shutil.copyfile(at_hand[-1], localised)
+        with replacing(localised) as file:
+            file.write(at_hand[-1].read_bytes())
         drawn.append(localised)
     return drawn

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import shutil
 import subprocess
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,10 +11,9 @@ from typing import NamedTuple
 from stn_scratch.experiments.rows import ROWS
 from stn_scratch.training.config import versions
 from stn_scratch.training.files import replacing
-from stn_scratch.training.loop import CONFIG
+from stn_scratch.training.run_folder import CONFIG, RECORD
 
 COMMAND = ("python", "-m", "stn_scratch")
-RECORD = "record.json"
 RUNS, RECORDS = Path("runs/experiments"), Path("results")
 OF_THIS_MACHINE = ("data_dir", "encoder")  # paths
 
@@ -86,7 +84,8 @@ def keep(runs, records):
         target = cell_of(read_record(path)).kept(records)
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists() or target.read_bytes() != path.read_bytes():
-            shutil.copyfile(path, target)
+            with replacing(target) as file:
+                file.write(path.read_bytes())
 
 
 def cell_of(record):

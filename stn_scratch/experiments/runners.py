@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stn_scratch import colocalisation
-from stn_scratch.experiments.records import RECORD, RUNS, record_of
+from stn_scratch.experiments.records import RUNS, record_of
 from stn_scratch.experiments.rows import ENCODER, ROWS
 from stn_scratch.experiments.schedules import SCHEDULES
 from stn_scratch.training import loop, parallel
 from stn_scratch.training.config import Config, load_config, resume_config
+from stn_scratch.training.run_folder import CONFIG, RECORD, read_metrics
 
 # the folder of a task's data beside that of MNIST, where it has its own
 FOLDERS = {"cluttered-file": "cluttered_mnist", "gtsrb": "gtsrb", "svhn": "svhn", "cub": "cub"}
@@ -47,12 +48,14 @@ def config_of(cell, place):
 
 
 def classify(cell, place, *, begun, progress):
-    """Train a classifier, and test it -> its record."""
+    """Train a classifier, and test it -> its record; None in all but the first of the processes that mpirun started."""
     folder, config = cell.folder(place.runs), config_of(cell, place)
     if begun:
-        resume_config(load_config(folder / loop.CONFIG), vars(config))
+        resume_config(load_config(folder / CONFIG), vars(config))
     run, error, images = loop.start(config, folder, resume=begun, progress=progress)
-    metrics = loop.read_metrics(folder)
+    if parallel.ranks().rank > 0:
+        return None  # the run's folder may be on another machine
+    metrics = read_metrics(folder)
     validation = [record["validation_error"] for record in metrics if "validation_error" in record]
     return record_of(cell, folder, run.config, test_error=error, test_images=images, validation_error=validation[-1],
                      minutes=round(minutes(metrics, config.batch), 2))

@@ -4,41 +4,21 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
-try:
-    import fcntl
-except ImportError:  # Windows: there is no lock
-    fcntl = None
-
-from stn_scratch.experiments.records import RECORD, cell_of, read_record, write_record
+from stn_scratch.experiments.records import cell_of, read_record, write_record
 from stn_scratch.experiments.rows import ROWS
 from stn_scratch.experiments.runners import RUNNERS
 from stn_scratch.training import parallel
-from stn_scratch.training.loop import CHECKPOINT, NotFinite
+from stn_scratch.training.loop import NotFinite
+from stn_scratch.training.run_folder import CHECKPOINT, RECORD, locked
 
-LOCK = "lock"
 STOPPED = 130  # the status of a command that Ctrl-C ended
 
 
-@contextmanager
-def locked(folder):
-    """Only one process at a time works in a folder. The lock ends with the process, however that ends.
-
-    Raises RuntimeError, one sentence, if another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK, "w") as file:
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RuntimeError(f"another process is at work in {folder}") from None
-        yield
-
-
 def run_cell(cell, place, *, progress):
-    """Run a cell to its end, from its checkpoint if it has one. Gives its record.
+    """Run a cell to its end, from its checkpoint if it has one. Gives its record; None where another process
+    writes it.
 
     Raises what the run raises, and ValueError if the folder's run was started with other options.
     """
@@ -62,7 +42,8 @@ def run_in_turn(cells, place, *, progress):
     failed = 0
     for cell in cells:
         try:
-            print(line(run_cell(cell, place, progress=progress)), flush=True)
+            if record := run_cell(cell, place, progress=progress):
+                print(line(record), flush=True)
         except (NotFinite, OSError, RuntimeError, ValueError) as error:
             if parallel.ranks().size > 1:
                 raise  # the other processes may still be at work in this cell: they must end, too

@@ -9,6 +9,7 @@ from stn_scratch.grids.constrained import pixel_aspect
 from stn_scratch.grids.piecewise import piecewise_affine_grid_backward, piecewise_affine_grid_forward
 from stn_scratch.grids.projective import projective_grid_backward, projective_grid_forward
 from stn_scratch.grids.thin_plate import tps_grid_backward, tps_grid_forward
+from stn_scratch.validate import check_arrays
 
 
 class Transformation(NamedTuple):
@@ -18,6 +19,7 @@ class Transformation(NamedTuple):
 
 
 def _affine_forward(p, *, size, align_corners):
+    check_arrays(p=(p, "B 6"))
     return affine_grid_forward(p.reshape(-1, 2, 3), size=size, align_corners=align_corners)
 
 
@@ -49,6 +51,7 @@ def _displacements(forward, backward, *lattice):
     n = 2 * prod(lattice)
 
     def from_p(p, *, size, align_corners):
+        check_arrays(p=(p, f"B {n}"))
         return forward(p.reshape(-1, *lattice, 2), size=size, align_corners=align_corners)
 
     def to_dp(dgrid, cache):

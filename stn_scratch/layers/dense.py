@@ -39,5 +39,6 @@ def relu_forward(x):
 def relu_backward(dy, cache):
     """dx = dy where x > 0, else 0; at the kink x = 0 it is 0, the left-hand slope."""
     check_gradient("dy", dy, cache.y.shape)
+    check_arrays(dy=(dy, "..."), y=(cache.y, "..."))
     # y > 0 exactly where x > 0
     return cuda.relu_backward(dy, cache.y) if cuda.available(dy) else dy * (cache.y > 0)

@@ -2,8 +2,10 @@
 
 from difflib import get_close_matches
 from importlib import import_module
-from inspect import getmembers, isfunction
+from inspect import getmembers, isfunction, unwrap
+from itertools import chain
 from sys import modules
+from types import CodeType
 
 MODULES = ("paper", "coordinates", "grids.affine", "grids.constrained", "grids.bounded", "grids.compose",
            "grids.projective", "grids.thin_plate", "grids.piecewise", "grids.volume", "sampling.kernels",
@@ -45,6 +47,12 @@ def _with_helpers(functions):
     found = list(functions)
     for function in found:  # which grows
         here = vars(modules[function.__module__])
-        called = [here.get(name) for name in function.__code__.co_names if name.startswith("_")]
-        found += [f for f in dict.fromkeys(called) if isfunction(f) and f not in found]
+        called = [unwrap(here[name]) for name in _names(function.__code__) if name.startswith("_") and name in here]
+        found += [f for f in dict.fromkeys(filter(isfunction, called)) if f not in found]
     return found
+
+
+def _names(code):
+    """The names that a function's code asks for, in its inner functions and comprehensions, too."""
+    inner = (_names(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+    return [*code.co_names, *chain.from_iterable(inner)]

@@ -34,7 +34,7 @@ def _clamp(x_p, slope, side, size):
     xp = get_array_module(x_p)
     last = size - 1
     # on an edge pixel's centre the step decides: inwards is inside, outwards is clamped
-    passes = xp.where(side > 0, (x_p >= 0) & (x_p < last), (x_p > 0) & (x_p <= last))
+    passes = ((x_p > 0) | (x_p == 0) & (side > 0)) & ((x_p < last) | (x_p == last) & (side < 0))
     return Padded(xp.clip(x_p, 0, last), slope * passes.astype(x_p.dtype), side)
 
 

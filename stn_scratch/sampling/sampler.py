@@ -107,11 +107,17 @@ def _is_written_out(U, kernel, padding, lattice):
     return (kernel, padding, lattice) == ("bilinear", "zeros", "right") and min(U.shape[1:3]) > 1
 
 
-def _check_kernel(kernel, Phi):
+def check_options(kernel, padding, lattice):
+    """Raise ValueError unless these are options of `sample_forward`."""
     named = isinstance(kernel, str) and kernel in KERNELS
     if not named and not isinstance(kernel, Kernel | KernelOfWidth):
         raise ValueError(f"kernel must be one of {', '.join(map(repr, KERNELS))} or a kernel such as "
                          f"Gaussian(radius=3), not {kernel!r}")
+    check_choice("padding", padding, PADDINGS)
+    check_choice("lattice", lattice, LATTICE_RULES)
+
+
+def _check_Phi(kernel, Phi):
     if isinstance(kernel, KernelOfWidth) and Phi is None:
         raise ValueError(f"Phi must be given, an array (B, 2), for the kernel {kernel!r}")
     if not isinstance(kernel, KernelOfWidth) and Phi is not None:
@@ -137,9 +143,8 @@ def sample_forward(U, grid, Phi=None, *, kernel="bilinear", padding="zeros", ali
     for a Phi that is missing or has no use.
     """
     check_arrays(U=(U, "B H W C"), grid=(grid, "B 2 H' W'"), **({} if Phi is None else {"Phi": (Phi, "B 2")}))
-    _check_kernel(kernel, Phi)
-    check_choice("padding", padding, PADDINGS)
-    check_choice("lattice", lattice, LATTICE_RULES)
+    check_options(kernel, padding, lattice)
+    _check_Phi(kernel, Phi)
     B, H, W, C = U.shape
     if H == 0 or W == 0:
         raise ValueError(f"U must have at least one pixel, not shape {U.shape}")

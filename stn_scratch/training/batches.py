@@ -18,8 +18,8 @@ BLOCK = 64
 class Split(NamedTuple):
     """What a task's images are made of."""
 
-    images: object  # (N, ...) float32, on the run's device
-    labels: object  # (N,) integers
+    images: object  # (N, ...), on the run's device: what the task draws images from
+    labels: object  # (N,) or (N, heads) integers
 
 
 class Batch(NamedTuple):

@@ -115,18 +115,18 @@ def save_config(path, config, **facts):
         file.write(text.encode() + b"\n")
 
 
-def load_config(path):
-    """The Config in `path`. Raises FileNotFoundError or ValueError, one sentence, if there is none."""
+def load_config(path, kind=Config, what="a run"):
+    """The `kind` of configuration in `path`. Raises FileNotFoundError or ValueError, one sentence, if there is none."""
     if not path.is_file():
         raise FileNotFoundError(_no_run(path.parent, path.name))
     try:
         values = json.loads(path.read_text())["config"]
-        known = {field.name for field in fields(Config)}
+        known = {field.name for field in fields(kind)}
         if not values.keys() <= known:
-            raise KeyError(", ".join(values.keys() - known))
-        return Config(**values)
+            raise KeyError(", ".join(sorted(values.keys() - known)))
+        return kind(**values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not the configuration of a run: {error}") from None
+        raise ValueError(f"{path} is not the configuration of {what}: {error}") from None
 
 
 def _no_run(folder, name):

@@ -8,7 +8,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from stn_scratch.models import MODELS
-from stn_scratch.training.loop import read_metrics
+from stn_scratch.training.run_folder import read_metrics
 
 TRAINING, VALIDATION, TEST, DIVISION, LINEAR = "#6baed6", "#2166ac", "#d95f02", "#707070", "#eeeeee"
 RATES_NAMED = 8  # of more, the texts would overlap

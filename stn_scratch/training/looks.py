@@ -28,8 +28,8 @@ class Shown(NamedTuple):
 
 def look_at(run):
     """The first test digits, as the network sees them."""
-    split = batches.Split(*(a[:DIGITS_SHOWN] for a in run.splits[batches.TEST]))
-    x, labels = batches.fixed_set(split, run.config.data, seed=run.config.seed, purpose=batches.TEST)
+    parts = batches.fixed_batches(run.splits[batches.TEST], run.config.data, seed=run.config.seed, purpose=batches.TEST)
+    x, labels = (a[:DIGITS_SHOWN] for a in next(parts))
     logits, seen = looks(run.network, run.params, x)
     seen = [from_the_front(Look(*map(to_host, look[:-1]), look.transformer)) for look in seen]
     return Shown(flat(to_host(x)), to_host(labels), to_host(said(logits, labels)), seen, TASKS[run.config.data].null)

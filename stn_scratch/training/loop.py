@@ -1,6 +1,5 @@
 """A run: train, validate, save, test. All of it stands in one folder and goes on from there after an interruption."""
 
-import json
 import time
 from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
@@ -16,11 +15,9 @@ from stn_scratch.parameters import leaves, unpack
 from stn_scratch.training import batches, parallel, step
 from stn_scratch.training.checkpoint import load_checkpoint, save_checkpoint
 from stn_scratch.training.config import save_config
-from stn_scratch.training.files import replacing
 from stn_scratch.training.progress import Progress
+from stn_scratch.training.run_folder import CHECKPOINT, CONFIG, last_checkpoint, locked, log, open_folder
 from stn_scratch.training.stopping import asked_to_stop
-
-CONFIG, METRICS, CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.npz"
 
 
 class Run(NamedTuple):
@@ -43,11 +40,12 @@ class NotFinite(Exception):
 def prepare(config, folder):
     """Load the images, build the network and its optimiser, on the configured device."""
     ranks, task = parallel.ranks(), TASKS[config.data]
-    # of several processes only one downloads, and each has its own GPU
+    if config.device == "gpu":
+        use_gpu(ranks.local)  # each process has its own
+    # of several processes only one downloads
     digits = ranks.one_first(lambda: task.load(config.data_dir, source=config.digits))
     network, params = build_model(**config.network())
     if config.device == "gpu":
-        use_gpu(ranks.local)
         params = unpack(to_device(params.flat), params)
     splits = batches.splits(digits, config.data, validation=config.validation, device=config.device)
     run = Run(config, Path(folder), network, params, config.optimiser(), splits)
@@ -59,8 +57,9 @@ def start(config, folder, *, resume=False, progress=True):
 
     A run that stands in the folder is replaced when this one is ready to begin, unless it is resumed.
     Gives the Run, its test error in per cent and the number of test images. Raises Interrupted after Ctrl-C, NotFinite,
-    and OSError or ValueError, one sentence, for a folder or a file that cannot be used. Of several processes that
-    mpirun started each takes its part of every batch; all give the same, but the first alone writes into the folder.
+    and OSError, RuntimeError or ValueError, one sentence, for a folder or a file that cannot be used. Of several
+    processes that mpirun started each takes its part of every batch; all give the same, but the first alone writes into
+    the folder.
     """
     ranks = parallel.ranks()
     ranks.part(config.batch)  # refuses a batch too small before anything is done
@@ -74,53 +73,17 @@ def start(config, folder, *, resume=False, progress=True):
                              f"not {config.iterations}")
     ranks.check_alike(step=np.array(done), parameters=to_host(run.params.flat),
                       digits=to_host(run.splits[batches.TRAINING].labels))
-    if ranks.rank == 0:
-        _open_folder(run, source, done)
-    _train(run, ranks, rng, done, progress=progress and ranks.rank == 0)
-    # the others add nothing to what the first finds
-    test_error, images = ranks.add(np.array(error_on(run, batches.TEST) if ranks.rank == 0 else (0.0, 0)))
-    if ranks.rank == 0:
-        log(run, {"step": config.iterations, "test_error": test_error, "test_images": int(images)})
+    first = ranks.rank == 0
+    with locked(run.folder) if first else nullcontext():
+        if first:
+            open_folder(run.folder, done, end="test_error")  # the test will come again
+            save_config(run.folder / CONFIG, config, digits=source, parameters=run.params.flat.size)
+        _train(run, ranks, rng, done, progress=progress and first)
+        # the others add nothing to what the first finds
+        test_error, images = ranks.add(np.array(error_on(run, batches.TEST) if first else (0.0, 0)))
+        if first:
+            log(run, {"step": config.iterations, "test_error": test_error, "test_images": int(images)})
     return run, float(test_error), int(images)
-
-
-def _open_folder(run, source, done):
-    """Write the configuration; keep of an older run what was logged up to the step `done`."""
-    # what was logged after the checkpoint will be logged again, and so will the test
-    kept = [record for record in (read_metrics(run.folder) if done else [])
-            if record["step"] <= done and "test_error" not in record]
-    try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        if not done:
-            (run.folder / CHECKPOINT).unlink(missing_ok=True)
-    except OSError as error:
-        raise OSError(f"cannot write into the run folder {run.folder}: {error.strerror or error}") from None
-    save_config(run.folder / CONFIG, run.config, digits=source, parameters=run.params.flat.size)
-    with replacing(run.folder / METRICS) as file:
-        file.writelines(json.dumps(record).encode() + b"\n" for record in kept)
-
-
-def read_metrics(folder):
-    """The records of a run folder's metrics.jsonl, in their order; none if there is no such file.
-
-    A last line that was cut short, as by a full disk, is left out. Raises ValueError for any other damage.
-    """
-    path = Path(folder) / METRICS
-    lines = path.read_text().splitlines() if path.is_file() else []
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            if number < len(lines):
-                raise ValueError(f"{path} is damaged in line {number}") from None
-    return records
-
-
-def log(run, record):
-    """Add one line to metrics.jsonl."""
-    with open(run.folder / METRICS, "a") as file:
-        file.write(json.dumps(record) + "\n")
 
 
 @step.quiet
@@ -220,10 +183,9 @@ def check_finite(run, batch, result, number):
     xp = get_array_module(run.params.flat)
     if all(bool(xp.isfinite(a).all()) for a in (result.loss, result.grads.flat, run.params.flat)):
         return
-    checkpoint = run.folder / CHECKPOINT
-    last = f"the last good checkpoint is {checkpoint}" if checkpoint.is_file() else "there is no checkpoint yet"
     culprit = _culprit(run, batch.x, result.grads)
-    raise NotFinite(f"step {number}: the loss is {float(result.loss)} and layer {culprit} is not finite; {last}. "
+    raise NotFinite(f"step {number}: the loss is {float(result.loss)} and layer {culprit} is not finite; "
+                    f"{last_checkpoint(run.folder)}. "
                     "A smaller --lr or --clip-norm may help")
 
 

@@ -3,6 +3,7 @@
 from stn_scratch.training.curves import draw_curves
 from stn_scratch.training.grid_pictures import draw_grids
 from stn_scratch.training.looks import draw_looks, look_at
+from stn_scratch.training.run_folder import save_picture
 
 
 def write_report(run):
@@ -13,9 +14,4 @@ def write_report(run):
     if shown.seen:
         figures["grids"] = draw_grids(shown)
     figures["looks"] = draw_looks(shown)
-    return [_save(figure, run.folder / f"{name}.png") for name, figure in figures.items()]
-
-
-def _save(figure, path):
-    figure.savefig(path, dpi=110)
-    return path
+    return [save_picture(figure, run.folder / f"{name}.png") for name, figure in figures.items()]
