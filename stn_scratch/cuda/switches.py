@@ -30,9 +30,9 @@ def fused(on=True):
 
 
 def deterministic(on=True):
-    """`with deterministic():` makes dU of the fused samplers, bilinear and integer, the same to the last bit in any run.
+    """`with deterministic():` makes dU of the fused samplers the same to the last bit in every run, in all threads.
 
-    In all threads; other kernels, and plain CuPy, add in whatever order the GPU's threads come.
+    They are the bilinear and the integer one; others, and plain CuPy, add in the order in which a GPU's threads come.
     """
     return _switched("deterministic", on)
 

@@ -39,7 +39,7 @@ EMBEDDED_SHA256 = "7b857ab2722557ad80cdbd906b15ce27ab83504b65c5b2913980ea7b05049
 
 
 class Digits(NamedTuple):
-    """Labelled images of two splits, and where they are from; of MNIST (N, 28, 28, 1) float32 in [0, 1], labels (N,)."""
+    """Labelled images of two splits, and where they are from. MNIST: (N, 28, 28, 1) float32 in [0, 1]; labels (N,)."""
 
     train_images: np.ndarray
     train_labels: np.ndarray
