@@ -5,9 +5,9 @@ their medians, not the milliseconds of a machine that others may share. PyTorch 
 """
 
 import argparse
-import os
 import sys
 import time
+from concurrent.futures import BrokenExecutor
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from benchmarks.kernels import unmeasured
 from benchmarks.same_work import Disagreement
 from benchmarks.timing import QUICK, Budget
 from stn_scratch.backend import gpu_available
+from stn_scratch.training.parallel import cores
 
 PARTS = {"step": step, "sampler": sampler, "grids": grids, "scaling": scaling, "memory": memory, "gpu": gpu}
 FAILED, UNFINISHED = 1, 3  # exit statuses
@@ -31,7 +32,7 @@ def _parser():
     add("--out", type=Path, default=Path("build/bench"), help=f"folder for {results.FILE} and {results.FIGURE}")
     add("--resume", action="store_true", help="skip what stands in the file already, measured under the same facts")
     add("--seconds", type=float, default=float("inf"), help="begin nothing that would end later than this")
-    add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of ours and PyTorch (default all cores)")
+    add("--threads", type=int, default=cores(), help="of ours and PyTorch (default all cores)")
     add("--quick", action="store_true", help="tiny cases, two samples: is everything in order?")
     return parser
 
@@ -53,6 +54,8 @@ def run_part(name, machine, data, options, deadline):
                 break
             try:
                 done[case.name] = {"case": case.name, **case.facts, **case.measure(budget)}
+            except BrokenExecutor:
+                raise  # PyTorch's process has died: no later case would find it
             except (Disagreement, RuntimeError) as error:
                 failed += 1
                 print(f"{case.name}: {error}", file=sys.stderr, flush=True)
@@ -103,6 +106,9 @@ def main(arguments=None):
         return run(_parser().parse_args(arguments))
     except (OSError, ValueError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+    except BrokenExecutor as error:
+        print(f"benchmarks: {error} What was measured is saved, go on with --resume", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("benchmarks: stopped; what was measured is saved, go on with --resume", file=sys.stderr)

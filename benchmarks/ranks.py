@@ -42,6 +42,8 @@ def worker(folder, options):
 def images_per_second(processes, options):
     """Of one run: the median of its records, and images in a second of each process's CPU time."""
     mpirun = shutil.which("mpirun", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
+    if mpirun is None:
+        sys.exit("benchmarks.ranks: there is no mpirun; it comes with an MPI library")
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([mpirun, "-n", str(processes), "--bind-to", "core", sys.executable, *sys.argv, "--worker",
                         folder], check=True)

@@ -1,7 +1,10 @@
 """Small runs of the training loop, and what may happen to them."""
 
+import fcntl
 import json
+import os
 import signal
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -43,3 +46,15 @@ def checkpoint(folder):
 
 def step_saved(folder):
     return json.loads(str(checkpoint(folder)["state"]))["step"]
+
+
+@contextmanager
+def held(folder):
+    """As another process holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)

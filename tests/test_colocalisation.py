@@ -190,5 +190,15 @@ def test_the_command(encoder, tmp_path, monkeypatch, capsys):
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("localised: 0 % (5 images), mean IoU 0.")
     assert (tmp_path / "localised.png").read_bytes()[:4] == b"\x89PNG"
-    assert command.main([str(tmp_path / "nowhere"), str(tmp_path)]) == 2
+    assert command.main([str(tmp_path / "nowhere"), str(tmp_path / "new")]) == 2
     assert capsys.readouterr().err.startswith("stn_scratch.colocalisation: ")
+    # what stands there is not thrown away by mistake
+    stood = checkpoint(tmp_path)
+    assert command.main([encoder, str(tmp_path), "--label", "3"]) == 2
+    assert capsys.readouterr().err == (f"stn_scratch.colocalisation: {tmp_path} holds a run already: go on with it by "
+                                       "--resume, replace it by --overwrite, or name another folder\n")
+    assert command.main([encoder, encoder, "--overwrite"]) == 2
+    assert capsys.readouterr().err == (f"stn_scratch.colocalisation: OUT must be another folder than ENCODER, not "
+                                       f"{encoder}\n")
+    np.testing.assert_equal(checkpoint(tmp_path), stood)
+    assert command.main([encoder, str(tmp_path), "--label", "3", "--overwrite"]) == 0

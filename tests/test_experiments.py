@@ -1,16 +1,13 @@
 """Experiments: the rows, and one cell from start to record, with what interrupts it."""
 
-import fcntl
 import json
-import os
 import re
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from small_experiments import CELL, TINY, make_small, run
-from small_runs import at_step, ctrl_c
+from small_runs import at_step, ctrl_c, held
 
 from stn_scratch.experiments import records, rows, runners, running, schedules
 from stn_scratch.experiments.records import Cell, collect, keep, read_record
@@ -106,18 +103,6 @@ def test_other_options_do_not_go_on(small, place, monkeypatch):
     monkeypatch.setitem(schedules.SCHEDULES, "first", TINY._replace(options=TINY.options | {"lr": 0.3}))
     with pytest.raises(ValueError, match=r"^lr must stay 0\.05, as the run was started, not 0\.3$"):
         run(CELL, place)
-
-
-@contextmanager
-def held(folder):
-    """As another process holds it."""
-    folder.mkdir(parents=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
 
 
 def test_a_second_process_in_a_folder_stops(small, place):

@@ -8,7 +8,7 @@ import signal
 
 import numpy as np
 import pytest
-from small_runs import SMALL, at_step, checkpoint, ctrl_c, few_digits, step_saved
+from small_runs import SMALL, at_step, checkpoint, ctrl_c, few_digits, held, step_saved
 from strict import DeviceArray, strict
 
 from stn_scratch import backend
@@ -183,7 +183,30 @@ def test_resuming_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_nothing_of_an_older_run_stays(copied):
+    for name in (*run_folder.PICTURES, run_folder.RECORD, "notes.txt"):
+        (copied / name).write_text("old")
+    loop.start(Config(**SMALL), copied, progress=False)
+    assert {path.name for path in copied.iterdir()} == {run_folder.CONFIG, run_folder.METRICS, run_folder.CHECKPOINT,
+                                                        "notes.txt"}
+
+
 # A folder that cannot be used
+
+def test_another_process_is_at_work_there(whole, copied):
+    with held(copied), pytest.raises(RuntimeError, match="^another process is at work in .*copy$"):
+        loop.start(Config(**SMALL), copied, progress=False)
+    same_checkpoints(copied, whole)
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(run_folder.fcntl, "flock", no_locks)
+    with run_folder.locked(tmp_path), run_folder.locked(tmp_path):
+        assert tmp_path.resolve() in run_folder._ours
+    assert run_folder._ours == set()
 
 
 def test_a_file_stands_where_the_folder_should_be(tmp_path):
