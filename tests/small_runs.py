@@ -8,8 +8,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from stn_scratch.backend import get_array_module
 from stn_scratch.data import load_digits
 from stn_scratch.training import loop, run_folder
+from stn_scratch.training.batches import fixed_batches
 
 SMALL = {"parameters": 24_000, "digits": "embedded", "iterations": 8, "batch": 16, "checkpoint_every": 4, "threads": 2,
          "validation": 0.1, "validate_every": 4, "log_every": 1, "shard": 8, "decay_every": 5}
@@ -58,3 +60,10 @@ def held(folder):
         yield
     finally:
         os.close(handle)
+
+
+def fixed_set(split, data, *, seed, purpose):
+    """All of `fixed_batches` at once."""
+    x, labels = zip(*fixed_batches(split, data, seed=seed, purpose=purpose), strict=True)
+    xp = get_array_module(split.images)
+    return xp.concatenate(x), xp.concatenate(labels)

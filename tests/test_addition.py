@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_runs import SMALL, few_digits
+from small_runs import SMALL, few_digits, fixed_set
 
 from stn_scratch.backend import to_host
 from stn_scratch.data import Digits, load_digits, tasks
@@ -74,13 +74,13 @@ def said_by(x):
 @pytest.mark.parametrize("purpose", [batches.VALIDATION, batches.TEST])
 def test_a_fixed_set_has_the_digits_of_its_split_alone(splits, purpose):
     """Each digit once as the first one, in its order; the second at random; no training digit in either."""
-    x, sums = batches.fixed_set(splits[purpose], "addition", seed=0, purpose=purpose)
+    x, sums = fixed_set(splits[purpose], "addition", seed=0, purpose=purpose)
     numbers = said_by(x)
     np.testing.assert_array_equal(numbers[:, 0], NUMBERS[purpose])
     assert set(numbers[:, 1]) <= set(NUMBERS[purpose])
     np.testing.assert_array_equal(sums, numbers.sum(axis=1))
-    again, _ = batches.fixed_set(splits[purpose], "addition", seed=0, purpose=purpose)
-    other, _ = batches.fixed_set(splits[purpose], "addition", seed=1, purpose=purpose)
+    again, _ = fixed_set(splits[purpose], "addition", seed=0, purpose=purpose)
+    other, _ = fixed_set(splits[purpose], "addition", seed=1, purpose=purpose)
     np.testing.assert_array_equal(x, again)
     assert (x != other).any(axis=(1, 2, 3)).all()
 
@@ -98,7 +98,7 @@ def test_training_batches_pair_every_digit_with_every_other(splits):
 def test_sums_of_all_digits_are_the_classes():
     digits = load_digits(source="embedded")
     split = batches.Split(digits.test_images, digits.test_labels)
-    _, sums = batches.fixed_set(split, "addition", seed=0, purpose=batches.TEST)
+    _, sums = fixed_set(split, "addition", seed=0, purpose=batches.TEST)
     counts = np.bincount(sums, minlength=19)
     assert len(counts) == TASKS["addition"].classes
     # 1000 pairs; of 100 equally frequent ones 1, 2, ..., 10, ..., 2, 1 have the sum 0, 1, ..., 9, ..., 17, 18

@@ -5,13 +5,14 @@ from itertools import islice, pairwise
 
 import numpy as np
 import pytest
+from small_runs import fixed_set
 from strict import DeviceArray, strict
 
 from stn_scratch import backend
 from stn_scratch.backend import to_host
 from stn_scratch.data import Digits, load_digits, tasks
 from stn_scratch.training import batches
-from stn_scratch.training.batches import TEST, TRAINING, VALIDATION, Split, fixed_set, generator, training_batches
+from stn_scratch.training.batches import TEST, TRAINING, VALIDATION, Split, generator, training_batches
 
 DISTORTED = ["none", "r", "rts", "tc", "p", "e"]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_runs import SMALL, few_digits
+from small_runs import SMALL, few_digits, fixed_set
 
 from stn_scratch.backend import to_host
 from stn_scratch.data import Digits, distort, load_digits, tasks
@@ -88,7 +88,7 @@ def test_no_training_digit_is_in_the_test_images(data):
     digits = Digits(images(1 / 1024, 200), np.arange(200) % 10, images(1 / 16, 100), np.arange(100) % 10, "levels")
     splits = batches.splits(digits, data, validation=0.2, device="cpu")
     for purpose, level in ((batches.TEST, 1 / 16), (batches.VALIDATION, 1 / 1024)):
-        x, labels = batches.fixed_set(splits[purpose], data, seed=0, purpose=purpose)
+        x, labels = fixed_set(splits[purpose], data, seed=0, purpose=purpose)
         np.testing.assert_array_equal(labels, splits[purpose].labels)
         # whole multiples of the one level: what overlaps adds
         multiples = x / level

@@ -9,7 +9,7 @@ import pytest
 from command_line import call
 from sentences import raises
 from small_mnist import FULL
-from small_runs import SMALL
+from small_runs import SMALL, fixed_set
 
 from stn_scratch.backend import to_host
 from stn_scratch.data import cluttered
@@ -78,7 +78,7 @@ def test_its_own_validation_images_whatever_is_asked_for(folder, validation):
 def test_the_task_shows_the_images_unchanged(xp, folder):
     digits = load_cluttered(folder)
     split = batches.Split(xp.asarray(digits.test_images), xp.asarray(digits.test_labels))
-    x, labels = batches.fixed_set(split, "cluttered-file", seed=0, purpose=batches.TEST)
+    x, labels = fixed_set(split, "cluttered-file", seed=0, purpose=batches.TEST)
     assert type(x) is type(xp.asarray(digits.test_images)) and x.shape[1:] == TASKS["cluttered-file"].in_shape
     np.testing.assert_array_equal(to_host(x), digits.test_images)
     np.testing.assert_array_equal(to_host(labels), digits.test_labels)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from small_experiments import make_small, record
+from small_runs import fixed_set
 
 from stn_scratch.experiments import figures, running
 from stn_scratch.experiments.records import Cell
@@ -44,7 +45,7 @@ def test_rescued_digits(trained):
         runs[name], _ = loop.prepare(config_of(cell, Place(trained, threads=1)), trained)
         load_checkpoint(cell.folder(trained) / run_folder.CHECKPOINT, runs[name].params)
     run = runs["cnn"]
-    x, labels = batches.fixed_set(run.splits[batches.TEST], "rts", seed=0, purpose=batches.TEST)
+    x, labels = fixed_set(run.splits[batches.TEST], "rts", seed=0, purpose=batches.TEST)
     said = {name: run.network.forward(run.params, x)[0].argmax(axis=1) for name, run in runs.items()}
     expected = np.flatnonzero((said["cnn"] != labels) & (said["st-cnn-affine"] == labels))
     assert len(expected) > 0 and group.data == "rts"

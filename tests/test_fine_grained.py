@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from small_runs import fixed_set
 
 from stn_scratch.backend import host_generator, to_host
 from stn_scratch.data import fine_grained
@@ -189,7 +190,7 @@ def test_no_image_is_in_two_splits(monkeypatch):
     monkeypatch.setattr(fine_grained, "TRAINING", 45)
     monkeypatch.setattr(fine_grained, "TEST", 18)
     splits = batches.splits(load_kinds(), "fine-grained", validation=0.4, device="cpu")
-    sets = [batches.fixed_set(splits[purpose], "fine-grained", seed=0, purpose=purpose)[0]
+    sets = [fixed_set(splits[purpose], "fine-grained", seed=0, purpose=purpose)[0]
             for purpose in (batches.TRAINING, batches.VALIDATION, batches.TEST)]
     images = {image.tobytes() for images in sets for image in images}
     assert [len(x) for x in sets] == [27, 18, 18] and len(images) == 63

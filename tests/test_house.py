@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from small_networks import gradient_error
-from small_runs import SMALL, few_digits
+from small_runs import SMALL, few_digits, fixed_set
 
 from stn_scratch.backend import host_generator, to_host
 from stn_scratch.data import Digits, house, tasks
@@ -12,7 +12,7 @@ from stn_scratch.data.house import CANVAS, FAR, LONGEST, NEAR, NULL, draw_strips
 from stn_scratch.models import build_model, count_parameters, make_network
 from stn_scratch.models.house import MODELS
 from stn_scratch.training import batches, figures, loop, run_folder
-from stn_scratch.training.batches import TEST, TRAINING, Split, fixed_set
+from stn_scratch.training.batches import TEST, TRAINING, Split
 from stn_scratch.training.config import Config
 from stn_scratch.training.looks import draw_looks, look_at
 from stn_scratch.transformer import SpatialTransformer, looks

@@ -5,6 +5,7 @@ import struct
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from small_runs import fixed_set
 from strict import strict
 
 from stn_scratch import backend
@@ -87,7 +88,7 @@ def test_looks_show_the_test_images_and_the_grid(made):
     assert [row[0].get_ylabel() for row in axes] == ["input", "where it looks", "what it sees"]
     assert "grey: outside the image" in figure.get_supxlabel()
     # the images of which the test error is counted
-    x, labels = batches.fixed_set(run.splits[batches.TEST], "rts", seed=0, purpose=batches.TEST)
+    x, labels = fixed_set(run.splits[batches.TEST], "rts", seed=0, purpose=batches.TEST)
     for k in range(12):
         for row in (0, 1):
             np.testing.assert_array_equal(axes[row, k].images[0].get_array(), x[k, ..., 0])

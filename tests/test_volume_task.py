@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from small_runs import SMALL, few_digits
+from small_runs import SMALL, few_digits, fixed_set
 
 from stn_scratch.backend import to_host
 from stn_scratch.data import load_digits, tasks, volume
@@ -198,8 +198,7 @@ def test_pictures_show_volumes_from_the_front(zeros_and_ones, tmp_path, model):
         regression = run.params["0 SpatialTransformer3D"]["localisation"]["regression"]
         regression["b"][...] = np.array([0.5, 0, 1, -0.25, 0, -0.5, 0, 0.25, 0, 0, 0.5, 0])
     shown = look_at(run)
-    few = batches.Split(*(a[:12] for a in run.splits[batches.TEST]))
-    x, labels = batches.fixed_set(few, "volume", seed=0, purpose=batches.TEST)
+    x, labels = (a[:12] for a in fixed_set(run.splits[batches.TEST], "volume", seed=0, purpose=batches.TEST))
     axes = np.reshape(draw_looks(shown).axes, (-1, len(labels)))
     fronts = x[..., 0].sum(axis=1)
     for ax, front, label in zip(axes[0], fronts, labels, strict=True):

@@ -66,13 +66,6 @@ def fixed_batches(split, data, *, seed, purpose):
         yield _drawn(split, data, rng, chosen[begin:end])
 
 
-def fixed_set(split, data, *, seed, purpose):
-    """All of `fixed_batches` at once."""
-    x, labels = zip(*fixed_batches(split, data, seed=seed, purpose=purpose), strict=True)
-    xp = get_array_module(split.images)
-    return xp.concatenate(x), xp.concatenate(labels)
-
-
 def training_batches(split, data, *, batch, rng, part=None):
     """Batches for ever: sources chosen at random with replacement, drawn afresh; `rng` runs one batch ahead.
 
