@@ -93,11 +93,9 @@ def _function(f, operands, name=None):
         refused = (kwargs.keys() & NUMPY_ONLY) - KEYWORDS_KEPT.get(name, set())
         if refused:
             raise TypeError(f"CuPy's {name} has no argument {', '.join(sorted(refused))}")
-        values = [*args[:operands], *kwargs.values()]
-        if operands and not isinstance(f, numpy.ufunc) and not any(isinstance(x, DeviceArray) for x in values):
-            raise TypeError(f"CuPy's {name} takes a device array")
-        if name == "where" and not isinstance(args[0], DeviceArray):
-            raise AttributeError(f"CuPy's where takes a device array as its condition, not {type(args[0]).__name__}")
+        # all but the ufuncs ask their first argument for its methods, where's condition too; einsum's is text
+        if operands and not isinstance(f, numpy.ufunc) and not isinstance(args[0], DeviceArray | str):
+            raise TypeError(f"CuPy's {name} takes a device array first, not {type(args[0]).__name__}")
         first = [x if x is None or isinstance(x, str) else _operand(x) for x in args[:operands]]
         rest = map(_host, args[operands:])
         with numpy.errstate(all="ignore"):  # a GPU never warns

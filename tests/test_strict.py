@@ -186,6 +186,13 @@ def test_arguments_that_cupy_lacks(use, dev):
         use(dev, strict.asarray([0]))
 
 
+@pytest.mark.parametrize("use", [lambda a: strict.where(True, a, a), lambda a: strict.clip(3.0, a, a),
+                                 lambda a: strict.dot(2.0, a)])
+def test_the_first_argument_is_an_array(use):
+    with pytest.raises(TypeError, match="takes a device array first, not (bool|float)"):
+        use(strict.ones(3))
+
+
 def test_an_index_that_occurs_twice():
     a, twice = strict.zeros(4), strict.asarray([1, 1, 2])
     strict.add.at(a, twice, strict.ones(3))
