@@ -1,12 +1,12 @@
 """Small runs of the training loop, and what may happen to them."""
 
-import fcntl
 import json
 import os
 import signal
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 
 from stn_scratch.backend import get_array_module
 from stn_scratch.data import load_digits
@@ -53,6 +53,7 @@ def step_saved(folder):
 @contextmanager
 def held(folder):
     """As another process holds it."""
+    fcntl = pytest.importorskip("fcntl")
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
