@@ -21,7 +21,7 @@ from stn_scratch.training import batches, loop, parallel
 from stn_scratch.training.checkpoint import load_checkpoint
 from stn_scratch.training.config import RECIPES, Config, load_config, resume_config, versions
 from stn_scratch.training.report import write_report
-from stn_scratch.training.run_folder import CHECKPOINT, CONFIG
+from stn_scratch.training.run_folder import CHECKPOINT, CONFIG, check_free
 
 
 class Parser(argparse.ArgumentParser):
@@ -125,9 +125,8 @@ def _train_one(model, out, *, resume, overwrite, **given):
                   f"still {falls} {config.decay_every}")
     else:
         config = Config(**{**given, "model": model or Config.model})
-        if not overwrite and (out / CONFIG).exists():
-            raise ValueError(f"{out} holds a run already: go on with it by --resume, replace it by --overwrite, or "
-                             "name another folder by --out")
+        if not overwrite:
+            check_free(out, otherwise="name another folder by --out")
     began = time.perf_counter()
     run, error, images = loop.start(config, out, resume=resume)
     seconds = time.perf_counter() - began

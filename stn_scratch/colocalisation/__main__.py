@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stn_scratch.colocalisation import Config, draw_boxes, run
 from stn_scratch.training import loop
-from stn_scratch.training.run_folder import CONFIG
+from stn_scratch.training.run_folder import check_free
 
 
 def main(arguments=None):
@@ -33,9 +33,8 @@ def main(arguments=None):
     try:
         if out.resolve() == Path(options["encoder"]).resolve():
             raise ValueError(f"OUT must be another folder than ENCODER, not {out}")
-        if not (resume or overwrite) and (out / CONFIG).exists():
-            raise ValueError(f"{out} holds a run already: go on with it by --resume, replace it by --overwrite, or "
-                             "name another folder")
+        if not (resume or overwrite):
+            check_free(out, otherwise="name another folder")
         done, record = run(Config(**options), out, resume=resume)
     except loop.Interrupted as stop:
         print(f"{stop}. Go on with the same command and --resume.", file=sys.stderr)

@@ -58,7 +58,7 @@ def hold_out_groups(photographs, *, validation):
     return images[~held], labels[~held], images[held], labels[held]
 
 
-def existing(data_dir, what, source="auto"):
+def existing(data_dir, what, source):
     """`data_dir` as a Path. Raises ValueError, TypeError or FileNotFoundError if it names nothing; what: the data.
 
     source is that of `load_digits`, where here is nothing to choose: ValueError for "embedded".

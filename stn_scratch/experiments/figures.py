@@ -1,6 +1,5 @@
 """The pictures of RESULTS.md: errors beside the paper's, digits that only the ST-CNN gets right, moving windows."""
 
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -16,7 +15,7 @@ from stn_scratch.training import batches, loop
 from stn_scratch.training.checkpoint import load_checkpoint
 from stn_scratch.training.config import load_config, resume_config
 from stn_scratch.training.figures import OUTSIDE, draw_grid, in_pixels
-from stn_scratch.training.files import replacing
+from stn_scratch.training.files import copy_whole
 from stn_scratch.training.run_folder import CHECKPOINT, CONFIG, RECORD, save_picture
 from stn_scratch.training.step import said
 from stn_scratch.transformer import looks
@@ -134,7 +133,6 @@ def draw(found, place, seed, folder):
         drawn.append(save_picture(draw_rescued(groups), digits))
     of_runs = [Cell(LOCALISED, schedule, seed).folder(place.runs) / colocalisation.PICTURE for schedule in SCHEDULES]
     if at_hand := [path for path in of_runs if path.is_file()]:
-        with replacing(localised) as file:
-            file.write(at_hand[-1].read_bytes())
+        copy_whole(at_hand[-1], localised)
         drawn.append(localised)
     return drawn

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from stn_scratch.experiments.rows import ROWS
 from stn_scratch.training.config import versions
-from stn_scratch.training.files import replacing
+from stn_scratch.training.files import copy_whole, replacing
 from stn_scratch.training.run_folder import CONFIG, RECORD
 
 COMMAND = ("python", "-m", "stn_scratch")
@@ -84,8 +84,7 @@ def keep(runs, records):
         target = cell_of(read_record(path)).kept(records)
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists() or target.read_bytes() != path.read_bytes():
-            with replacing(target) as file:
-                file.write(path.read_bytes())
+            copy_whole(path, target)
 
 
 def cell_of(record):

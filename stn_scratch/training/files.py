@@ -19,3 +19,9 @@ def replacing(path):
         raise OSError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def copy_whole(source, target):
+    """Copy a file, whole or not at all. Raises OSError, one sentence, where `target` cannot be written."""
+    with replacing(target) as file:
+        file.write(source.read_bytes())

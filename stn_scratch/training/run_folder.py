@@ -59,6 +59,13 @@ def _cannot_write(folder, error):
     return OSError(f"cannot write into the run folder {folder}: {error.strerror or error}")
 
 
+def check_free(folder, *, otherwise):
+    """Raise ValueError, one sentence, if a run stands in the folder already; otherwise: how to name another folder."""
+    if (folder / CONFIG).exists():
+        raise ValueError(f"{folder} holds a run already: go on with it by --resume, replace it by --overwrite, or "
+                         f"{otherwise}")
+
+
 def open_folder(folder, done, *, end):
     """Make the folder ready for a run that has `done` so many steps already.
 
