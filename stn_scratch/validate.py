@@ -1,5 +1,6 @@
 """What every public function asks of its arguments, and the one sentence that it says when they are wrong."""
 
+from functools import cache
 from math import inf
 from numbers import Integral, Real
 
@@ -20,7 +21,7 @@ def check_arrays(**arguments):
     for name, (a, shape) in arguments.items():
         if not is_array(a):
             raise TypeError(f"{name} must be a NumPy or CuPy array, not {type(a).__name__}")
-        if a.dtype.name not in ("float32", "float64") or not a.dtype.isnative:
+        if a.dtype.char not in "fd" or not a.dtype.isnative:
             raise TypeError(f"{name} must be float32 or float64, not {a.dtype.name if a.dtype.isnative else a.dtype}")
         _check_shape(name, a, shape, sizes)
         if first is None:
@@ -40,19 +41,26 @@ def check_gradient(name, gradient, shape):
 
 
 def _check_shape(name, a, shape, sizes):
-    letters = shape.split()
-    tail = a.shape
-    if letters[0] == "...":
-        letters = letters[1:]
-        tail = a.shape[len(a.shape) - len(letters):] if len(a.shape) >= len(letters) else a.shape
-    wanted = "(" + ", ".join(shape.split()) + ")"
+    leading, letters = _letters(shape)
+    tail = a.shape[len(a.shape) - len(letters):] if leading and len(a.shape) >= len(letters) else a.shape
     if len(tail) != len(letters):
-        raise ValueError(f"{name} must have shape {wanted}, not {a.shape}")
+        raise ValueError(f"{name} must have shape {_written(shape)}, not {a.shape}")
     for letter, size in zip(letters, tail, strict=True):
-        expected = int(letter) if letter.isdigit() else sizes.setdefault(letter, size)
+        expected = letter if isinstance(letter, int) else sizes.setdefault(letter, size)
         if size != expected:
-            which = wanted if letter.isdigit() else f"{wanted} with {letter} = {expected}"
-            raise ValueError(f"{name} must have shape {which}, not {a.shape}")
+            which = "" if isinstance(letter, int) else f" with {letter} = {expected}"
+            raise ValueError(f"{name} must have shape {_written(shape)}{which}, not {a.shape}")
+
+
+@cache
+def _letters(shape):
+    """"... 2 H W" -> True, (2, "H", "W"); the first says whether there may be leading axes."""
+    leading = shape.startswith("...")
+    return leading, tuple(int(s) if s.isdigit() else s for s in shape.removeprefix("...").split())
+
+
+def _written(shape):
+    return "(" + ", ".join(shape.split()) + ")"
 
 
 def check_labels(labels, logits):

@@ -20,7 +20,7 @@ from stn_scratch.backend import ARRAY_MODULES, gpu_available
 from stn_scratch.cuda import host
 
 # as --fmad=false on the GPU: no product and sum in one rounding
-FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror",
+FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-ffp-contract=off", "-DWHOLE_BLOCKS", "-Wall", "-Wextra", "-Werror",
          "-Wno-unused-function", "-Wno-unknown-pragmas")
 FOLDER = tempfile.TemporaryDirectory(prefix="cuda_shim_")
 GUARD = 64  # numbers in front of each array and behind it
@@ -62,7 +62,7 @@ def guarded_call(kernel, grid, block, arguments):
     assert len(arguments) == len(kernel.parameters), f"{kernel.name} takes {len(kernel.parameters)} arguments"
     held = [guarded(a, kind) for a, (kind, _) in zip(arguments, kernel.parameters, strict=True)]
     threads = ORDERS[order[-1]](grid[0] * block[0]).astype("int64")
-    kernel.function(len(threads), threads.ctypes.data, *(h.passed for h in held))
+    kernel.function(len(threads), block[0], threads.ctypes.data, *(h.passed for h in held))
     for k, h in enumerate(held):
         h.put_back(f"argument {k} of {kernel.name}")
     launched.append(kernel.name)

@@ -41,7 +41,7 @@ def twice(folder, text=SMALL):
 
 def check_twice(kernel, n=1000):
     x, y = numpy.arange(n, dtype="float32"), numpy.zeros(n, "float32")
-    kernel((-(-n // 256),), (256,), (x, y, numpy.int32(n)))
+    kernel(n, n, (x, y, n))
     numpy.testing.assert_array_equal(y, 2 * x)
 
 
@@ -136,7 +136,7 @@ __global__ void divide(const int* a, const int* b, int* q, I count) {
     for a in (multiple, multiple - 1, rng.integers(0, most, len(b)), numpy.full(len(b), most)):
         a, b = numpy.maximum(a, 0).astype("int32"), b.astype("int32")
         q = numpy.zeros_like(a)
-        kernel((len(a),), (1,), (a, b, q, numpy.int32(len(a))))
+        kernel(len(a), len(a), (a, b, q, len(a)))
         numpy.testing.assert_array_equal(q, a // b)
 
 

@@ -25,7 +25,9 @@ def one_pixel_in_fixed_point(xp):
 
 MUTANTS = [
     # file, the right text, the mistake, a check that sees it
-    ("sampler.cu", "x_s = points[b * 2 * pixels + i];", "x_s = points[b * 2 * pixels + pixels + i];", sampler()),
+    ("sampler.cu", "x_s = x[i];", "x_s = y[i];", sampler()),
+    ("sampler.cu", "((I)blockIdx.x - b * blocks) * size", "(I)blockIdx.x * size", sampler()),
+    ("sampler.cu", "*dy = dx + each", "*dy = dx + H_out * W_out", sampler()),
     ("sampler.cu", "to_pixels(finite ? x_s : 0, s.W,", "to_pixels(finite ? x_s : 0, s.H,", sampler()),
     ("sampler.cu", "return (T)(align_corners ? size - 1 : size) / 2;", "return (T)size / 2;", sampler()),
     ("sampler.cu", "(fabs(x_s) <= farthest) & ", "", sampler("odd", "border")),
@@ -50,8 +52,9 @@ MUTANTS = [
     ("sampler.cu", "m.slope[k] * n.weight[j]", "m.slope[k] * n.weight[k]", sampler()),
     ("sampler.cu", " & finite & ", " & ", sampler("odd", "border")),
     ("sampler.cu", "first + width < s.C ? first + width : s.C", "first + width", sampler()),
-    ("sampler.cu", "I first = (t - pixel * groups) * width;", "I first = 0;", sampler()),
+    ("sampler.cu", "first = (thread.t - i * groups) * width;", "first = 0;", sampler()),
     ("sampler.cu", "I first = group * width", "I first = 0", affine()),
+    ("host.h", "return t >= count;", "return t > count;", sampler()),
     ("host.h", "*sum += share;", "*sum = share;", sampler()),
     ("host.h", "sums[c] += weight * shares[c];", "sums[c] = weight * shares[c];", sampler()),
     ("host.h", "[k] += kept", "[k] = kept", sampler()),

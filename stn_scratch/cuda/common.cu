@@ -6,7 +6,26 @@ __device__ I thread_number() {
     return (I)blockIdx.x * (I)blockDim.x + (I)threadIdx.x;
 }
 
+// A thread of image b: its number t among the `each` threads of that image. No block has threads of two images.
+template <typename I>
+struct ImageThread {
+    I b, t;
+};
+
+template <typename I>
+__device__ ImageThread<I> image_thread(I each) {
+    I size = (I)blockDim.x, blocks = (each + size - 1) / size, b = (I)blockIdx.x / blocks;
+    I t = ((I)blockIdx.x - b * blocks) * size + (I)threadIdx.x;
+    return {b, t};
+}
+
 #ifndef HOST  // a CPU has its own form of these, in host.h
+// Blocks are whole: the last threads of the last one have nothing to do.
+template <typename I>
+__device__ bool is_idle(I t, I count) {
+    return t >= count;
+}
+
 // t / n, rounded down, for t >= 0.
 template <typename I>
 __device__ I quotient(I t, I n) {

@@ -4,7 +4,7 @@
 template <typename T, typename I>
 __global__ void im2col(const T* x, T* columns, I count, I H, I W, I C, I H_y, I W_y, I kh, I kw, I stride, I padding) {
     I t = thread_number<I>();
-    if (t >= count) return;
+    if (is_idle(t, count)) return;
     // j and c run on together in x as in columns: a row of the window is one piece of a row of x
     I jc = t % (kw * C), row = t / (kw * C);
     I i = row % kh, w = row / kh % W_y, h = row / kh / W_y % H_y, b = row / kh / W_y / H_y;
@@ -19,7 +19,7 @@ template <typename T, typename I>
 __global__ void col2im(const T* dcolumns, T* dx, I count, I H, I W, I C, I H_y, I W_y, I kh, I kw, I stride,
                        I padding) {
     I t = thread_number<I>();
-    if (t >= count) return;
+    if (is_idle(t, count)) return;
     I c = t % C, x = t / C % W, y = t / C / W % H, b = t / C / W / H;
     T sum = 0;
     for (I i = 0; i < kh; i++) {

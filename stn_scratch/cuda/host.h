@@ -15,14 +15,28 @@ using std::ceil, std::exp, std::fabs, std::floor, std::fmod, std::frexp, std::is
     std::log, std::nan;
 
 static thread_local struct {
+    long long x;
+} blockIdx;
+static thread_local struct {
     int x;
-} blockIdx, threadIdx, blockDim;
+} threadIdx, blockDim;
+static thread_local int lane;  // which of the threads that run side by side
 
 // The empty statement keeps the loop around it out of vectors, in which two sums in one place would lose a share.
 template <typename T, typename S>
 __device__ void atomicAdd(T* sum, S share) {
     asm volatile("" ::: "memory");
     *sum += share;
+}
+
+// No thread is started that has nothing to do, but by tests, which start whole blocks as a GPU does.
+template <typename I>
+__device__ bool is_idle(I t, I count) {
+#ifdef WHOLE_BLOCKS
+    return t >= count;
+#else
+    return false;
+#endif
 }
 
 __device__ long long quotient(long long t, long long n) { return t / n; }
@@ -45,14 +59,14 @@ __device__ T dot(const T* a, const T* b, I n) {
     return sum;
 }
 
-enum { BLOCK = 64, SLOTS = 16 };
+enum { LANES = 64, SLOTS = 16 };
 
-// The shares of the threads of a block, until the block has ended: a slot for each share that one thread adds.
+// The shares of the threads that run side by side, until all have run: a slot for each share that one thread adds.
 template <typename T>
 struct Shares {
     int slots;
-    T share[SLOTS][BLOCK];
-    T* sum[SLOTS][BLOCK];
+    T share[SLOTS][LANES];
+    T* sum[SLOTS][LANES];
 };
 
 template <typename T>
@@ -62,8 +76,8 @@ template <typename T, typename I>
 __device__ void add_shares(T* sums, T weight, const T* shares, I n) {
     if (FEW(n)) {
         for (I c = 0; c < n; c++, kept<T>.slots++) {
-            kept<T>.sum[kept<T>.slots][threadIdx.x] = sums + c;
-            kept<T>.share[kept<T>.slots][threadIdx.x] = weight * shares[c];
+            kept<T>.sum[kept<T>.slots][lane] = sums + c;
+            kept<T>.share[kept<T>.slots][lane] = weight * shares[c];
         }
         return;
     }
@@ -78,21 +92,27 @@ __device__ void add_kept(int threads) {
         for (int k = 0; k < threads; k++) *kept<T>.sum[slot][k] += kept<T>.share[slot][k];
 }
 
-// Run threads 0..count-1, or the count threads that stand in `order`. Without an order every thread must have something
-// to do, for `kept` has the same slots for all. ivdep: the threads do not depend on each other.
+// Run `count` threads in blocks of `size`: in the order of their numbers, side by side, or one by one as they stand in
+// `order`. Side by side each must have something to do, for `kept` has the same slots for all. ivdep: the threads do not
+// depend on each other.
 template <typename T, typename Kernel>
-__device__ void run(long long count, const long long* order, Kernel kernel) {
-    const int block = order ? 1 : BLOCK;
-    blockDim.x = block;
-    for (long long first = 0; first < count; first += block) {
-        int threads = (int)(count - first < block ? count - first : block);
-        blockIdx.x = (int)((order ? order[first] : first) / block);
+__device__ void run(long long count, int size, const long long* order, Kernel kernel) {
+    blockDim.x = size;
+    long long block = 0;
+    int first = 0;
+    for (long long done = 0; done < count;) {
+        if (order) block = order[done] / size, first = (int)(order[done] % size);
+        const int most = order ? 1 : LANES, threads = size - first < most ? size - first : most;
+        blockIdx.x = block;
 #pragma GCC ivdep
         for (int k = 0; k < threads; k++) {
-            threadIdx.x = k;
+            threadIdx.x = first + k;
+            lane = k;
             kept<T>.slots = 0;
             kernel();
         }
         add_kept<T>(threads);
+        done += threads, first += threads;
+        if (first == size) block++, first = 0;
     }
 }

@@ -60,7 +60,7 @@ def signature(code, expression):
 
 
 def exports(code, expressions):
-    """C++ that offers each kernel as a plain function `kernel_k`: how many threads, their order or null, arguments."""
+    """C++ that offers each kernel as a plain function `kernel_k`: threads, block, order or null, arguments."""
     return "".join(_export(k, expression, signature(code, expression)) for k, expression in enumerate(expressions))
 
 
@@ -69,13 +69,14 @@ def _export(k, expression, parameters):
 
     def run(constants):
         arguments = ", ".join(str(constants.get(parameter, parameter)) for _, parameter in parameters)
-        return f"run<{number}>(threads, order, [=]() __attribute__((always_inline)) {{ {expression}({arguments}); }});"
+        thread = f"[=]() __attribute__((always_inline)) {{ {expression}({arguments}); }}"
+        return f"run<{number}>(threads, block, order, {thread});"
 
     usual = "".join(f"    if ({' && '.join(f'{parameter} == {value}' for parameter, value in constants.items())})\n"
                     f"        return {run(constants)}\n"
                     for constants in (USUAL.get(name, []) if (number, index) == ("float", "int") else []))
     declared = "".join(f", {kind} {parameter}" for kind, parameter in parameters)
-    return (f'extern "C" void kernel_{k}(long long threads, const long long* order{declared}) {{\n{usual}'
+    return (f'extern "C" void kernel_{k}(long long threads, int block, const long long* order{declared}) {{\n{usual}'
             f"    {run({})}\n}}\n")
 
 
@@ -129,7 +130,7 @@ class HostModule:
 
 
 class HostKernel:
-    """A kernel, called as a GPU's is: kernel(grid, block, arguments). The numbers among them may be Python's."""
+    """A kernel: kernel(threads, how many of them a block has, arguments). No thread may be without something to do."""
 
     def __init__(self, function, name, parameters):
         self.function, self.name, self.parameters = function, name, parameters
@@ -137,12 +138,12 @@ class HostKernel:
         # how an argument is passed: the address of an array, a number of the host
         kinds = [kind if not kind.endswith("*") else "*" for kind, _ in parameters]
         self.passed = [{"*": _address, "float": float, "double": float}.get(kind, int) for kind in kinds]
-        function.argtypes = [ctypes.c_longlong, ctypes.c_void_p, *map(C_TYPES.get, kinds)]
+        function.argtypes = [ctypes.c_longlong, ctypes.c_int, ctypes.c_void_p, *map(C_TYPES.get, kinds)]
 
-    def __call__(self, grid, block, arguments):
-        self.function(grid[0] * block[0], None,
+    def __call__(self, threads, block, arguments):
+        self.function(threads, block, None,
                       *(passed(a) for passed, a in zip(self.passed, arguments, strict=True)))
 
 
 def _address(a):
-    return a.ctypes.data
+    return a.__array_interface__["data"][0]  # as a.ctypes.data, and quicker

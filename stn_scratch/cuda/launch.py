@@ -9,10 +9,11 @@ from functools import cache
 from importlib.resources import files
 
 from stn_scratch.backend import ARRAY_MODULES
-from stn_scratch.cuda.host import HostModule
+from stn_scratch.cuda.host import HostKernel, HostModule
 
 FILES = ("sampler.cu", "convolution.cu", "pooling.cu", "relu.cu", "loss.cu", "optimiser.cu")
 BLOCK = 256  # threads
+WARP = 32  # of which a block has a whole number
 INT32 = 2**31 - 2**16  # from here on, indices are 64 bits wide; the difference leaves room for the last block
 C_TYPES = {"f": "float", "d": "double"}  # by the letter of the dtype, which is quicker to ask for than its name
 
@@ -59,23 +60,25 @@ def works(xp, letter="f"):
     return None
 
 
-def launch(file, name, threads, *arguments):
-    """Run `threads` threads of the kernel `name<T, I>`; T is the dtype of the first argument, an array.
+def launch(file, name, threads, *arguments, images=1):
+    """Run the kernel `name<T, I>` with so many threads for each image; T is the dtype of the first argument, an array.
 
-    An array is passed as a pointer to its numbers (to a copy of them, if they do not lie in order: outputs must), a
-    float as a T, a whole number or bool as an I.
+    No block has threads of two images. An array is passed as a pointer to its numbers (to a copy of them, if they do
+    not lie in order: outputs must), a float as a T, a whole number or bool as an I.
     """
-    if threads == 0:
+    if threads == 0 or images == 0:
         return
     array, dtype = type(arguments[0]), arguments[0].dtype
     xp = ARRAY_MODULES[array]
-    wide = max(threads, *(a.size for a in arguments if type(a) is array)) >= INT32
+    wide = max(images * threads, *(a.size for a in arguments if type(a) is array)) >= INT32
     index = xp.int64 if wide else xp.int32
     kernel = _kernel(xp, file, name, f"{C_TYPES[dtype.char]}, {'long long' if wide else 'int'}")
-    if not hasattr(xp, "RawModule"):
-        # a CPU has no blocks: no thread is started that has nothing to do
-        kernel((threads,), (1,), [xp.ascontiguousarray(a) if type(a) is array else a for a in arguments])
+    if isinstance(kernel, HostKernel):
+        # one block for each image: no thread is started that has nothing to do
+        kernel(images * threads, threads if threads < INT32 else 1,
+               [xp.ascontiguousarray(a) if type(a) is array else a for a in arguments])
         return
-    kernel((-(-threads // BLOCK),), (BLOCK,), tuple(
+    block = min(BLOCK, -(-threads // WARP) * WARP)
+    kernel((images * -(-threads // block),), (block,), tuple(
         xp.ascontiguousarray(a) if type(a) is array else (dtype.type if isinstance(a, float) else index)(a)
         for a in arguments))

@@ -4,7 +4,7 @@
 template <typename T, typename I>
 __global__ void softmax_cross_entropy_forward(const T* z, const long long* labels, T* p, T* loss, I count, I classes) {
     I b = thread_number<I>();
-    if (b >= count) return;
+    if (is_idle(b, count)) return;
     const T* z_b = z + b * classes;
     T* p_b = p + b * classes;
     // the largest logit is subtracted first: e^z overflows, the quotient does not change
@@ -23,7 +23,7 @@ template <typename T, typename I>
 __global__ void softmax_cross_entropy_backward(const T* p, const long long* labels, const T* dloss, T* dz, I count,
                                                I classes) {
     I t = thread_number<I>();
-    if (t >= count) return;
+    if (is_idle(t, count)) return;
     I b = t / classes, k = t % classes, B = count / classes;
     dz[t] = (p[t] - (T)(k == labels[b])) * (*dloss / (T)B);
 }

@@ -4,7 +4,7 @@
 template <typename T, typename I>
 __global__ void sgd_update(T* p, T* v, const T* g, const T* scale, I count, T momentum, T rate) {
     I t = thread_number<I>();
-    if (t >= count) return;
+    if (is_idle(t, count)) return;
     T velocity = momentum * v[t] + g[t] * *scale;
     v[t] = velocity;
     p[t] -= rate * velocity;

@@ -5,7 +5,7 @@ template <typename T, typename I>
 __global__ void max_pool_forward(const T* x, T* y, unsigned char* winner, I count, I H, I W, I C, I H_y, I W_y,
                                  I size) {
     I t = thread_number<I>();
-    if (t >= count) return;
+    if (is_idle(t, count)) return;
     I c = t % C, w = t / C % W_y, h = t / C / W_y % H_y, b = t / C / W_y / H_y;
     T best = 0;
     int best_tap = 0;
@@ -25,7 +25,7 @@ template <typename T, typename I>
 __global__ void max_pool_backward(const T* dy, const unsigned char* winner, T* dx, I count, I H, I W, I C, I H_y,
                                   I W_y, I size) {
     I t = thread_number<I>();
-    if (t >= count) return;
+    if (is_idle(t, count)) return;
     I c = t % C, x = t / C % W, y = t / C / W % H, b = t / C / W / H;
     I h = y / size, w = x / size, tap = y % size * size + x % size;
     if (h >= H_y || w >= W_y) {  // floor dropped this window

@@ -4,7 +4,7 @@
 template <typename T, typename I>
 __global__ void bias_relu_forward(const T* x, const T* b, T* y, I count, I F) {
     I t = thread_number<I>();
-    if (t >= count) return;
+    if (is_idle(t, count)) return;
     T sum = F ? x[t] + b[t % F] : x[t];
     y[t] = sum > 0 || sum != sum ? sum : 0;  // a NaN stays
 }
@@ -13,6 +13,6 @@ __global__ void bias_relu_forward(const T* x, const T* b, T* y, I count, I F) {
 template <typename T, typename I>
 __global__ void relu_backward(const T* dy, const T* y, T* dx, I count) {
     I t = thread_number<I>();
-    if (t >= count) return;
+    if (is_idle(t, count)) return;
     dx[t] = dy[t] * (T)(y[t] > 0);
 }

@@ -2,6 +2,8 @@
 // The source points come from a grid (B, 2, H', W'), or from theta (B, 2, 3) by Eq. (1), with no grid in memory.
 // A thread works on one output pixel, and there on `width` channels: `groups` threads share a pixel. Nothing branches
 // on where a sample lies: a tap that does not exist has weight and slope 0, and its index is moved into the image.
+// Arrays are addressed from where image b begins in them, by the thread's own number: threads next to each other read
+// and write next to each other, and a compiler for a CPU can see it.
 enum { ZEROS, BORDER, REFLECT };
 
 template <typename T, typename I>
@@ -17,14 +19,13 @@ struct Point {
 
 template <typename I>
 struct Place {
-    I b, i, first, last;  // image, output pixel, channels first..last-1
+    I b, i, first, last;  // image, output pixel in it, channels first..last-1
 };
 
 template <typename T, typename I>
-__device__ Place<I> place_of(Sampler<T, I> s, I t, I groups, I width) {
-    I pixels = s.H_out * s.W_out, pixel = quotient(t, groups), b = quotient(pixel, pixels);
-    I first = (t - pixel * groups) * width;
-    return {b, pixel - b * pixels, first, first + width < s.C ? first + width : s.C};
+__device__ Place<I> place_of(Sampler<T, I> s, ImageThread<I> thread, I groups, I width) {
+    I i = quotient(thread.t, groups), first = (thread.t - i * groups) * width;
+    return {thread.b, i, first, first + width < s.C ? first + width : s.C};
 }
 
 // coordinates.py: dx_p/dx and x -> x_p. The order of the operations decides on which side of a pixel x_p is rounded.
@@ -61,8 +62,9 @@ __device__ Point<T> source_point(Sampler<T, I> s, const T* points, I b, I i) {
         y_s = theta[3] * x_t + theta[4] * y_t + theta[5];
     } else {
         I pixels = s.H_out * s.W_out;
-        x_s = points[b * 2 * pixels + i];
-        y_s = points[b * 2 * pixels + pixels + i];
+        const T *x = points + b * 2 * pixels, *y = x + pixels;
+        x_s = x[i];
+        y_s = y[i];
     }
     T farthest = (T)1e30;
     bool finite = (fabs(x_s) <= farthest) & (fabs(y_s) <= farthest);  // false for NaN, too
@@ -126,21 +128,22 @@ __device__ Taps<T, I> taps_at(Sampler<T, I> s, T x, bool finite, I size, int sid
 
 // Eq. (3): V_i^c = sum_nm U_nm^c k(x_i - m) k(y_i - n).
 template <typename T, typename I>
-__global__ void sample_forward(const T* U, const T* points, T* V, I count, I groups, I width, I H, I W, I C, I H_out,
+__global__ void sample_forward(const T* U, const T* points, T* V, I each, I groups, I width, I H, I W, I C, I H_out,
                                I W_out, I from_theta, I integer, I padding, I align_corners) {
-    I t = thread_number<I>();
-    if (t >= count) return;
+    ImageThread<I> thread = image_thread(each);
+    if (is_idle(thread.t, each)) return;
     Sampler<T, I> s = {H, W, C, H_out, W_out, from_theta, integer, padding, align_corners};
-    Place<I> at = place_of(s, t, groups, width);
+    Place<I> at = place_of(s, thread, groups, width);
     Point<T> p = source_point(s, points, at.b, at.i);
     Taps<T, I> n = taps_at(s, p.y, p.finite, H, +1), m = taps_at(s, p.x, p.finite, W, +1);
-    T* V_i = V + (at.b * H_out * W_out + at.i) * C;
+    const T* U_b = U + at.b * H * W * C;
+    T* V_b = V + at.b * H_out * W_out * C;
     for (I c = at.first; c < at.last; c++) {
         T sum = 0;
         for (int j = 0; j < 2; j++)
             for (int k = 0; k < 2; k++)
-                sum += n.weight[j] * m.weight[k] * U[((at.b * H + n.index[j]) * W + m.index[k]) * C + c];
-        V_i[c] = sum;
+                sum += n.weight[j] * m.weight[k] * U_b[(n.index[j] * W + m.index[k]) * C + c];
+        V_b[at.i * C + c] = sum;
     }
 }
 
@@ -149,13 +152,14 @@ template <typename T, typename I>
 __device__ Point<T> slopes_at(Sampler<T, I> s, const T* dV, const T* U, const T* points, Place<I> at, I central) {
     Point<T> p = source_point(s, points, at.b, at.i);
     T dx_p = 0, dy_p = 0;
-    const T* dV_i = dV + (at.b * s.H_out * s.W_out + at.i) * s.C;
+    const T* U_b = U + at.b * s.H * s.W * s.C;
+    const T* dV_i = dV + at.b * s.H_out * s.W_out * s.C + at.i * s.C;
     for (int side = 1; side >= (central ? -1 : 1); side -= 2) {
         Taps<T, I> n = taps_at(s, p.y, p.finite, s.H, side), m = taps_at(s, p.x, p.finite, s.W, side);
         for (int j = 0; j < 2; j++)
             for (int k = 0; k < 2; k++) {
                 // sum_c dV U_nm: the factor that both slopes share
-                const T* U_nm = U + ((at.b * s.H + n.index[j]) * s.W + m.index[k]) * s.C;
+                const T* U_nm = U_b + (n.index[j] * s.W + m.index[k]) * s.C;
                 T dV_U = dot(dV_i + at.first, U_nm + at.first, at.last - at.first);
                 // Eq. (7): dV/dx = U_nm k'(x - m) k(y - n), and the same for y
                 dx_p += dV_U * m.slope[k] * n.weight[j];
@@ -170,36 +174,36 @@ __device__ Point<T> slopes_at(Sampler<T, I> s, const T* dV, const T* U, const T*
 
 // Eq. (7) for each output pixel and group of channels: parts (B, 2, H', W', groups). Their sum over groups is dgrid.
 template <typename T, typename I>
-__global__ void sample_dgrid(const T* dV, const T* U, const T* points, T* parts, I count, I groups, I width, I central,
+__global__ void sample_dgrid(const T* dV, const T* U, const T* points, T* parts, I each, I groups, I width, I central,
                              I H, I W, I C, I H_out, I W_out, I from_theta, I integer, I padding, I align_corners) {
-    I t = thread_number<I>();
-    if (t >= count) return;
+    ImageThread<I> thread = image_thread(each);
+    if (is_idle(thread.t, each)) return;
     Sampler<T, I> s = {H, W, C, H_out, W_out, from_theta, integer, padding, align_corners};
-    Place<I> at = place_of(s, t, groups, width);
+    Place<I> at = place_of(s, thread, groups, width);
     Point<T> d = slopes_at(s, dV, U, points, at, central);
-    I pixels = H_out * W_out, x = at.b * 2 * pixels + at.i, y = x + pixels, group = t - quotient(t, groups) * groups;
-    parts[x * groups + group] = d.x;
-    parts[y * groups + group] = d.y;
+    T *dx = parts + at.b * 2 * each, *dy = dx + each;
+    dx[thread.t] = d.x;
+    dy[thread.t] = d.y;
 }
 
 // dL/dA_theta = sum_i dL/d(x_s, y_s)_i (x_t, y_t, 1)_i (grids/affine.py). A thread sums every strands-th pixel of an
 // image: parts (B, strands, groups, 2, 3), whose sum over strands and groups is dtheta.
 template <typename T, typename I>
-__global__ void affine_dtheta(const T* dV, const T* U, const T* theta, T* parts, I count, I strands, I groups, I width,
+__global__ void affine_dtheta(const T* dV, const T* U, const T* theta, T* parts, I each, I strands, I groups, I width,
                               I central, I H, I W, I C, I H_out, I W_out, I integer, I padding, I align_corners) {
-    I t = thread_number<I>();
-    if (t >= count) return;
+    ImageThread<I> thread = image_thread(each);
+    if (is_idle(thread.t, each)) return;
     Sampler<T, I> s = {H, W, C, H_out, W_out, 1, integer, padding, align_corners};
-    I group = t % groups, strand = t / groups % strands, b = t / groups / strands;
+    I group = thread.t % groups, strand = thread.t / groups;
     I first = group * width, last = first + width < C ? first + width : C;
     T dtheta[6] = {0, 0, 0, 0, 0, 0};
     for (I i = strand; i < H_out * W_out; i += strands) {
-        Point<T> d = slopes_at(s, dV, U, theta, {b, i, first, last}, central);
+        Point<T> d = slopes_at(s, dV, U, theta, {thread.b, i, first, last}, central);
         T x_t = axis_point<T>(i % W_out, W_out, align_corners), y_t = axis_point<T>(i / W_out, H_out, align_corners);
         dtheta[0] += d.x * x_t, dtheta[1] += d.x * y_t, dtheta[2] += d.x;
         dtheta[3] += d.y * x_t, dtheta[4] += d.y * y_t, dtheta[5] += d.y;
     }
-    for (int k = 0; k < 6; k++) parts[t * 6 + k] = dtheta[k];
+    for (int k = 0; k < 6; k++) parts[(thread.b * each + thread.t) * 6 + k] = dtheta[k];
 }
 
 // A sum in fixed point: each share is rounded once, to a whole multiple of 2^-shift, and whole numbers add up to the
@@ -228,39 +232,40 @@ template <typename T, typename I, typename Sum>
 __device__ void scatter(Sampler<T, I> s, const T* dV, const T* points, Sum* dU, Place<I> at, int shift) {
     Point<T> p = source_point(s, points, at.b, at.i);
     Taps<T, I> n = taps_at(s, p.y, p.finite, s.H, +1), m = taps_at(s, p.x, p.finite, s.W, +1);
-    const T* dV_i = dV + (at.b * s.H_out * s.W_out + at.i) * s.C;
+    Sum* dU_b = dU + at.b * s.H * s.W * s.C;
+    const T* dV_i = dV + at.b * s.H_out * s.W_out * s.C + at.i * s.C;
     for (int j = 0; j < 2; j++)
         for (int k = 0; k < 2; k++) {
-            Sum* dU_nm = dU + ((at.b * s.H + n.index[j]) * s.W + m.index[k]) * s.C;
+            Sum* dU_nm = dU_b + (n.index[j] * s.W + m.index[k]) * s.C;
             add_channels(dU_nm + at.first, n.weight[j] * m.weight[k], dV_i + at.first, at.last - at.first, shift);
         }
 }
 
 // The shares meet in the order in which the threads come: the last bits of dU vary from run to run.
 template <typename T, typename I>
-__global__ void sample_dU(const T* dV, const T* points, T* dU, I count, I groups, I width, I H, I W, I C, I H_out,
+__global__ void sample_dU(const T* dV, const T* points, T* dU, I each, I groups, I width, I H, I W, I C, I H_out,
                           I W_out, I from_theta, I integer, I padding, I align_corners) {
-    I t = thread_number<I>();
-    if (t >= count) return;
+    ImageThread<I> thread = image_thread(each);
+    if (is_idle(thread.t, each)) return;
     Sampler<T, I> s = {H, W, C, H_out, W_out, from_theta, integer, padding, align_corners};
-    scatter(s, dV, points, dU, place_of(s, t, groups, width), 0);
+    scatter(s, dV, points, dU, place_of(s, thread, groups, width), 0);
 }
 
 // The same sum in fixed point, the same to the last bit in every run. largest: max |dV|.
 template <typename T, typename I>
-__global__ void sample_dU_fixed(const T* dV, const T* points, const T* largest, long long* sums, I count, I bits,
+__global__ void sample_dU_fixed(const T* dV, const T* points, const T* largest, long long* sums, I each, I bits,
                                 I groups, I width, I H, I W, I C, I H_out, I W_out, I from_theta, I integer, I padding,
                                 I align_corners) {
-    I t = thread_number<I>();
-    if (t >= count || !isfinite(*largest)) return;
+    ImageThread<I> thread = image_thread(each);
+    if (is_idle(thread.t, each) || !isfinite(*largest)) return;
     Sampler<T, I> s = {H, W, C, H_out, W_out, from_theta, integer, padding, align_corners};
-    scatter(s, dV, points, sums, place_of(s, t, groups, width), shift_of(*largest, (int)bits));
+    scatter(s, dV, points, sums, place_of(s, thread, groups, width), shift_of(*largest, (int)bits));
 }
 
 // Back from fixed point. A dV that is not finite somewhere makes all of dU NaN: fixed point has no NaN of its own.
 template <typename T, typename I>
 __global__ void from_fixed(const T* largest, const long long* sums, T* dU, I count, I bits) {
     I t = thread_number<I>();
-    if (t >= count) return;
+    if (is_idle(t, count)) return;
     dU[t] = isfinite(*largest) ? (T)ldexp((double)sums[t], -shift_of(*largest, (int)bits)) : *largest - *largest;
 }

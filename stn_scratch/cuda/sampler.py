@@ -46,9 +46,9 @@ def _forward(cache):
     U, points, size, _ = cache
     V = get_array_module(U).empty((U.shape[0], *size, U.shape[3]), dtype=U.dtype)
     groups, width = _shared(U, 1)
-    count = V.shape[0] * V.shape[1] * V.shape[2] * groups
-    launch("sampler.cu", "sample_forward", count, U, points, V, count, groups, width, *_geometry(cache),
-           _from_theta(cache), *_rules(cache))
+    each = size[0] * size[1] * groups
+    launch("sampler.cu", "sample_forward", each, U, points, V, each, groups, width, *_geometry(cache),
+           _from_theta(cache), *_rules(cache), images=len(U))
     return V
 
 
@@ -68,9 +68,9 @@ def sample_backward(dV, cache, *, need_dU=True):
     U, grid, size, options = cache
     groups, width = _shared(U, CHANNELS)
     parts = get_array_module(U).empty((U.shape[0], 2, *size, groups), dtype=U.dtype)
-    count = parts.size // 2
-    launch("sampler.cu", "sample_dgrid", count, dV, U, grid, parts, count, groups, width,
-           options.lattice == "central", *_geometry(cache), False, *_rules(cache))
+    each = size[0] * size[1] * groups
+    launch("sampler.cu", "sample_dgrid", each, dV, U, grid, parts, each, groups, width,
+           options.lattice == "central", *_geometry(cache), False, *_rules(cache), images=len(U))
     return _scatter(dV, cache) if need_dU else None, parts[..., 0] if groups == 1 else parts.sum(axis=4)
 
 
@@ -85,9 +85,9 @@ def affine_sample_backward(dV, cache, *, need_dU=True):
     U, theta, size, options = cache
     (groups, width), strands = _shared(U, CHANNELS), -(-size[0] * size[1] // PIXELS)
     parts = get_array_module(U).empty((U.shape[0], strands, groups, 2, 3), dtype=U.dtype)
-    count = parts.size // 6
-    launch("sampler.cu", "affine_dtheta", count, dV, U, theta, parts, count, strands, groups, width,
-           options.lattice == "central", *_geometry(cache), *_rules(cache))
+    each = strands * groups
+    launch("sampler.cu", "affine_dtheta", each, dV, U, theta, parts, each, strands, groups, width,
+           options.lattice == "central", *_geometry(cache), *_rules(cache), images=len(U))
     return _scatter(dV, cache) if need_dU else None, parts.sum(axis=(1, 2))
 
 
@@ -99,14 +99,14 @@ def _scatter(dV, cache):
     if dV.size == 0:
         return dU
     groups, width = _shared(U, 1)
-    count = dV.shape[0] * dV.shape[1] * dV.shape[2] * groups
+    each = size[0] * size[1] * groups
     rest = groups, width, *_geometry(cache), _from_theta(cache), *_rules(cache)
     if not is_deterministic():
-        launch("sampler.cu", "sample_dU", count, dV, points, dU, count, *rest)
+        launch("sampler.cu", "sample_dU", each, dV, points, dU, each, *rest, images=len(U))
         return dU
     largest = xp.asarray(xp.abs(dV).max())
     sums = xp.zeros(U.shape, dtype=xp.int64)
     bits = (size[0] * size[1]).bit_length()
-    launch("sampler.cu", "sample_dU_fixed", count, dV, points, largest, sums, count, bits, *rest)
+    launch("sampler.cu", "sample_dU_fixed", each, dV, points, largest, sums, each, bits, *rest, images=len(U))
     launch("sampler.cu", "from_fixed", dU.size, largest, sums, dU, dU.size, bits)
     return dU
