@@ -62,7 +62,14 @@ def cpu(threads, *, peers_apart=False):
         def share(work, *arrays):
             B = len(arrays[0])
             size = shard_size(B, threads)
-            return list(executor.map(lambda k: work(*(a[k:k + size] for a in arrays)), range(0, B, size)))
+            shards = iter(range(0, B, size))
+
+            def take():
+                return [(k, work(*(a[k:k + size] for a in arrays))) for k in shards]
+
+            others = [executor.submit(take) for _ in range(threads - 1)]
+            done = take() + [result for other in others for result in other.result()]
+            return [result for _, result in sorted(done, key=lambda pair: pair[0])]
 
         yield Machine("cpu", lambda a: a, clock, clock, gradient, peer, share)
 

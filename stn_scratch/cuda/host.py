@@ -17,6 +17,8 @@ from importlib.resources import files
 from pathlib import Path
 from threading import Lock
 
+import numpy as np
+
 from stn_scratch.user_cache import cache_folder
 
 COMPILERS = ("g++", "clang++", "c++")
@@ -130,20 +132,18 @@ class HostModule:
 
 
 class HostKernel:
-    """A kernel: kernel(threads, how many of them a block has, arguments). No thread may be without something to do."""
+    """A kernel: kernel(threads, how many of them a block has, arguments): arrays of NumPy, and Python's numbers.
+
+    No thread may be without something to do.
+    """
 
     def __init__(self, function, name, parameters):
         self.function, self.name, self.parameters = function, name, parameters
         function.restype = None
-        # how an argument is passed: the address of an array, a number of the host
-        kinds = [kind if not kind.endswith("*") else "*" for kind, _ in parameters]
-        self.passed = [{"*": _address, "float": float, "double": float}.get(kind, int) for kind in kinds]
-        function.argtypes = [ctypes.c_longlong, ctypes.c_int, ctypes.c_void_p, *map(C_TYPES.get, kinds)]
+        function.argtypes = [ctypes.c_longlong, ctypes.c_int, ctypes.c_void_p,
+                             *(C_TYPES["*" if kind.endswith("*") else kind] for kind, _ in parameters)]
 
     def __call__(self, threads, block, arguments):
+        # of an array the address of its numbers: as a.ctypes.data gives it, but sooner
         self.function(threads, block, None,
-                      *(passed(a) for passed, a in zip(self.passed, arguments, strict=True)))
-
-
-def _address(a):
-    return a.__array_interface__["data"][0]  # as a.ctypes.data, and quicker
+                      *[a.__array_interface__["data"][0] if isinstance(a, np.ndarray) else a for a in arguments])
