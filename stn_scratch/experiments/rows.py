@@ -81,10 +81,10 @@ CLUTTERED = {"parameters": 60_000, "batch": 100, "lr": 0.03, "warmup": 100}
 SETTINGS = {
     "cluttered-file": CLUTTERED, "cluttered-40": CLUTTERED,
     "cluttered-60": CLUTTERED | {"parameters": 100_000},  # the localisation network alone takes 42,000 of them
-    "fine-grained": {"parameters": 60_000, "localisation_factor": 0.01},
-    "gtsrb": {"parameters": 100_000, "batch": 64, "localisation_factor": 0.01},
+    "fine-grained": {"parameters": 60_000, "lr": 0.05, "localisation_factor": 0.01},
+    "gtsrb": {"parameters": 100_000, "batch": 64, "lr": 0.05, "localisation_factor": 0.01},
     "strips": {"parameters": 200_000, "batch": 128, "lr": 0.02, "localisation_factor": 0.1},
-    "volume": {"parameters": 400_000, "batch": 32, "localisation_factor": 0.1, "validation": 0.02},
+    "volume": {"parameters": 400_000, "batch": 32, "lr": 0.05, "localisation_factor": 0.1, "validation": 0.02},
 }
 OURS = ("first", "longer", "better")
 
