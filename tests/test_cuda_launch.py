@@ -7,6 +7,7 @@ import subprocess
 import warnings
 
 import checks_of_cuda
+import cuda_shim
 import numpy
 import pytest
 from cuda_shim import DEVICES, HostCuda, host_cuda, host_numpy, launched, on
@@ -15,6 +16,7 @@ from test_cuda_orders import FILES, fixed_scatter, layers, sampler, scatter, sgd
 
 from stn_scratch import cuda
 from stn_scratch.cuda import host, launch, switches
+from stn_scratch.sampling.sampler import Options
 
 FOLDER = pathlib.Path(launch.__file__).parent
 
@@ -106,6 +108,24 @@ def test_how_wide_an_index_is(xp, monkeypatch):
 def test_the_last_block_leaves_room():
     """The numbers of all threads, those of the last block that have nothing to do included, fit into 31 bits."""
     assert -(-(launch.INT32 - 1) // launch.BLOCK) * launch.BLOCK < 2**31
+
+
+@pytest.mark.parametrize("pixels, block, blocks", [
+    ((5, 6), 32, 1), ((4, 8), 32, 1), ((5, 7), 64, 1), ((28, 28), 256, 4),
+])
+def test_no_block_has_threads_of_two_images(xp, monkeypatch, pixels, block, blocks):
+    """And small images do not leave most of a block without something to do."""
+    shapes, call = [], cuda_shim.guarded_call
+
+    def noted_call(kernel, grid, block, arguments):
+        shapes.append((grid, block))
+        call(kernel, grid, block, arguments)
+
+    monkeypatch.setattr(cuda_shim, "guarded_call", noted_call)
+    U, grid = xp.zeros((3, 4, 4, 1)), xp.zeros((3, 2, *pixels))
+    V, cache = cuda.sample_forward(U, grid, Options("bilinear", "zeros", True, "right"))
+    cuda.sample_backward(V, cache)
+    assert shapes == 3 * [((3 * blocks,), (block,))]
 
 
 @pytest.mark.parametrize("run", [sampler, scatter, fixed_scatter, layers, sgd], ids=lambda run: run.__name__)
