@@ -84,7 +84,8 @@ SETTINGS = {
     "fine-grained": {"parameters": 60_000, "lr": 0.05, "localisation_factor": 0.01},
     "gtsrb": {"parameters": 100_000, "batch": 64, "lr": 0.05, "localisation_factor": 0.01},
     "strips": {"parameters": 200_000, "batch": 128, "lr": 0.02, "localisation_factor": 0.1},
-    "volume": {"parameters": 400_000, "batch": 32, "lr": 0.05, "localisation_factor": 0.1, "validation": 0.02},
+    "volume": {"parameters": 400_000, "batch": 32, "lr": 0.05, "warmup": 300, "localisation_factor": 0.1,
+               "validation": 0.02},
 }
 OURS = ("first", "longer", "better")
 
