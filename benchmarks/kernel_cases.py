@@ -182,7 +182,7 @@ def sgd_update_kernel(put, B, C):
     p_plain, velocity_plain = p.copy(), velocity.copy()
 
     def fused():
-        cuda.sgd_update(p, velocity, g, one, momentum=0.9, rate=1e-3)
+        cuda.sgd_update(p, velocity, g, one, momentum=0.9, weight_decay=0.0, rate=1e-3)
         return p, velocity
 
     def plain():

@@ -95,6 +95,7 @@ def _train_options(train):
     add("--warmup", type=int, help="first steps in which the rate rises (default 0)")
     add("--localisation-factor", type=float, help="on the rate of localisation networks (default: the recipe's)")
     add("--clip-norm", type=float, help="the longest gradient allowed (default: the recipe's)")
+    add("--weight-decay", type=float, help="of all parameters (default 0)")
     halved = ", ".join(name for name, task in TASKS.items() if task.downsample == 2)
     add("--downsample", type=int, help=f"average pooling behind the first transformer (default 2 for {halved}; else 1)")
     add("--kernel", choices=SAMPLERS, help="the sampler's; gaussian, triangle: of learnt width (default bilinear)")

@@ -12,9 +12,10 @@ from stn_scratch.validate import check_arrays, check_number, check_whole
 
 @dataclass
 class SGD:
-    r"""\(v \leftarrow \mu v + g, \; p \leftarrow p - \eta_t \, f \, v\), with \(\eta_t\) = lr decay^(t // decay_every).
+    r"""\(v \leftarrow \mu v + g + \lambda p, \; p \leftarrow p - \eta_t f v\); \(\eta_t\) = lr decay^(t//decay_every).
 
-    The paper's schedule: lr 0.01, decay 0.1 every 50,000 of 150,000 steps. It names no momentum; 0.9 is ours.
+    The paper's schedule: lr 0.01, decay 0.1 every 50,000 of 150,000 steps, lambda 0 (for house numbers, A.5, 0.0005).
+    It names no momentum; 0.9 is ours.
 
     lr, momentum   eta and mu
     decay, decay_every   the step schedule; decay_every=None keeps lr
@@ -23,6 +24,7 @@ class SGD:
     warmup         so many first steps in which the rate rises to that, evenly
     localisation_factor  f for the parameters of localisation networks; 1 for all others
     clip_norm      if given, g is scaled down to this Euclidean norm where it is longer
+    weight_decay   lambda, of all parameters
 
     State: `steps` taken, and `velocity` v, flat like the parameters (None before the first step).
     """
@@ -35,11 +37,12 @@ class SGD:
     warmup: int = 0
     localisation_factor: float = 1.0
     clip_norm: float | None = None
+    weight_decay: float = 0.0
     steps: int = 0
     velocity: object = None
 
     def __post_init__(self):
-        for name in ("lr", "momentum", "decay", "localisation_factor"):
+        for name in ("lr", "momentum", "decay", "localisation_factor", "weight_decay"):
             check_number(name, getattr(self, name))
         if self.momentum >= 1:
             raise ValueError(f"momentum must be below 1, not {self.momentum!r}: old gradients would never fade")
@@ -80,7 +83,7 @@ class SGD:
         for stretch, factor in self._stretches(params):
             update = cuda.sgd_update if cuda.available(g) else sgd_update
             update(params.flat[stretch], self.velocity[stretch], g[stretch], scale, momentum=self.momentum,
-                   rate=self.rate() * factor)
+                   weight_decay=self.weight_decay, rate=self.rate() * factor)
         self.steps += 1
 
     def _stretches(self, params):
@@ -95,11 +98,13 @@ class SGD:
         return self.localisation_factor if "localisation" in path else 1
 
 
-def sgd_update(p, velocity, g, scale, *, momentum, rate):
-    r"""\(v \leftarrow \mu v + s \, g, \; p \leftarrow p - \eta v\), in place.
+def sgd_update(p, velocity, g, scale, *, momentum, weight_decay, rate):
+    r"""\(v \leftarrow \mu v + s \, g + \lambda p, \; p \leftarrow p - \eta v\), in place.
 
     p, velocity, g: 1-D, views into flat buffers; scale s: a 0-d array, or None for 1; rate \(\eta\).
     """
     velocity *= momentum
     velocity += g if scale is None else g * scale
+    if weight_decay:
+        velocity += weight_decay * p
     p -= rate * velocity

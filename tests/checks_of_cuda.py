@@ -183,7 +183,7 @@ def cross_entropy(xp, dtype="float32"):
 
 
 def sgd(xp, dtype="float32"):
-    """Five steps against the optimiser's, with a clipped gradient, and another rate for the localisation network."""
+    """Five steps against the optimiser's: clipped gradients, weight decay, a rate of its own for the localisation."""
     rng = numpy.random.default_rng(7)
     shapes = {"localisation": {"W": (3, 4), "b": (4,)}, "W": (5, 6)}
 
@@ -191,7 +191,7 @@ def sgd(xp, dtype="float32"):
         return pack({k: {n: rng.normal(size=s).astype(dtype) for n, s in v.items()} if isinstance(v, dict)
                      else rng.normal(size=v).astype(dtype) for k, v in shapes.items()})
 
-    params, optimiser = tree(), SGD(lr=0.1, momentum=0.8, localisation_factor=0.3, clip_norm=2.0)
+    params, optimiser = tree(), SGD(lr=0.1, momentum=0.8, localisation_factor=0.3, clip_norm=2.0, weight_decay=0.2)
     p, v = xp.asarray(params.flat), xp.zeros(params.flat.shape, dtype=dtype)
     for _ in range(5):
         grads = tree()
@@ -199,7 +199,7 @@ def sgd(xp, dtype="float32"):
         scale = numpy.minimum(1, 2.0 / numpy.sqrt((g * g).sum())).astype(dtype)
         for start, stop, rate in ((0, 16, 0.1 * 0.3), (16, 46, 0.1)):  # views: the update is in place
             cuda.sgd_update(p[start:stop], v[start:stop], xp.asarray(g[start:stop]), xp.asarray(scale),
-                            momentum=0.8, rate=rate)
+                            momentum=0.8, weight_decay=0.2, rate=rate)
         optimiser.step(params, grads)
     equal("p", p, params.flat)  # bit for bit
     equal("v", v, optimiser.velocity)

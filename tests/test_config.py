@@ -48,7 +48,7 @@ def path(tmp_path):
     ("seed", "1", "must be a whole number, 0 or more, not '1'"),
     *(("validation", value, "must be a part of the digits, between 0 and 1, not")
       for value in (0, 1, -0.1, 1.5, float("nan"), "0.5", None)),
-    *((name, value, "must be") for name in ("lr", "momentum", "localisation_factor")
+    *((name, value, "must be") for name in ("lr", "momentum", "localisation_factor", "weight_decay")
       for value in (-0.1, float("nan"), float("inf"), "0.1", None)),
     ("momentum", 1.0, "must be below 1"),
     *(("clip_norm", value, "must be") for value in (0, -1.0, float("nan"), "5")),
@@ -86,7 +86,7 @@ def test_recipes():
 @pytest.mark.parametrize("config", [
     Config(),
     Config("cnn", "attention", "tc", "mnist", "somewhere", 7, 8, 9, "gpu", 10, 3, "bicubic", "central", 0.5, 0.0,
-           "cosine", 11, 2, 0.25, 6.0, 0.5, 12, 13, 14, 15, 16)], ids=["defaults", "everything else"])
+           "cosine", 11, 2, 0.25, 6.0, 0.001, 0.5, 12, 13, 14, 15, 16)], ids=["defaults", "everything else"])
 def test_file_round_trip(path, config):
     save_config(path, config, digits="some digits (3/2)", parameters=17)
     assert load_config(path) == config
@@ -171,7 +171,7 @@ def test_the_same_again_is_no_change():
     ("lr", 0.1), ("model", "cnn"), ("seed", 1), ("batch", 8), ("data", "tc"), ("decay_every", 5), ("validation", 0.2),
     ("parameters", 7), ("clip_norm", 1.0), ("transform", "attention"), ("lattice", "central"),
     ("kernel", "bicubic"), ("momentum", 0.5),
-    ("digits", "mnist"), ("shard", 32), ("localisation_factor", 0.5),
+    ("digits", "mnist"), ("shard", 32), ("localisation_factor", 0.5), ("weight_decay", 1e-4),
 ])
 def test_what_may_not_change(name, value):
     stored = Config()

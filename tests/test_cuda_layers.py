@@ -35,7 +35,7 @@ def test_numbers_of_numpy(xp):
     plain = cuda.im2col(x, (2, 2), (2, 3), 2, 1)
     equal("columns", cuda.im2col(x, (2, 2), (numpy.int64(2), 3), numpy.int64(2), numpy.uint8(1)), to_host(plain))
     p, v = xp.ones(3, dtype="float32"), xp.zeros(3, dtype="float32")
-    cuda.sgd_update(p, v, p, None, momentum=numpy.float64(0.5), rate=numpy.float32(0.25))
+    cuda.sgd_update(p, v, p, None, momentum=numpy.float64(0.5), weight_decay=0, rate=numpy.float32(0.25))
     equal("p", p, numpy.full(3, 0.75, "float32"))
 
 

@@ -78,6 +78,7 @@ MUTANTS = [
     ("loss.cu", "k == labels[b]", "k != labels[b]", checks_of_cuda.cross_entropy),
     ("optimiser.cu", "g[t] * *scale", "g[t]", checks_of_cuda.sgd),
     ("optimiser.cu", "momentum * v[t] + g[t] * *scale", "momentum * (v[t] + g[t] * *scale)", checks_of_cuda.sgd),
+    ("optimiser.cu", "weight_decay * p[t]", "weight_decay", checks_of_cuda.sgd),
     ("optimiser.cu", "v[t] = velocity;", "", checks_of_cuda.sgd),
 ]
 

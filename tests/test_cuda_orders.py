@@ -62,7 +62,7 @@ def layers(xp):
 
 def sgd(xp):
     p, v, g, scale = arrays(xp, 1000, 1000, 1000, ())
-    cuda.sgd_update(p, v, g, scale, momentum=0.9, rate=0.1)
+    cuda.sgd_update(p, v, g, scale, momentum=0.9, weight_decay=0.01, rate=0.1)
     return [p, v]
 
 

@@ -24,7 +24,8 @@ def on(xp, tree, dtype):
     return {k: on(xp, v, dtype) if isinstance(v, dict) else xp.asarray(v, dtype=dtype) for k, v in tree.items()}
 
 
-def by_loop(steps, *, lr=0.01, momentum=0.9, decay=0.1, decay_every=None, localisation_factor=1.0, clip_norm=None):
+def by_loop(steps, *, lr=0.01, momentum=0.9, decay=0.1, decay_every=None, localisation_factor=1.0, clip_norm=None,
+            weight_decay=0.0):
     """Leaf by leaf, number by number, on Python floats."""
     params = {path: a.ravel().tolist() for path, a in leaves(draw(0))}
     velocity = {path: [0.0] * len(p) for path, p in params.items()}
@@ -36,7 +37,7 @@ def by_loop(steps, *, lr=0.01, momentum=0.9, decay=0.1, decay_every=None, locali
         for path, p in params.items():
             factor = localisation_factor if "localisation" in path else 1
             for k, g in enumerate(grads[path]):
-                velocity[path][k] = momentum * velocity[path][k] + scale * g
+                velocity[path][k] = momentum * velocity[path][k] + scale * g + weight_decay * p[k]
                 p[k] -= rate * factor * velocity[path][k]
     return params
 
@@ -46,6 +47,7 @@ def by_loop(steps, *, lr=0.01, momentum=0.9, decay=0.1, decay_every=None, locali
     {"decay": 0.5, "decay_every": 1}, {"decay": 0.5, "decay_every": 5}, {"decay": 0.0, "decay_every": 3},
     {"localisation_factor": 0.1}, {"localisation_factor": 0.0, "decay_every": 2},
     {"clip_norm": 1.0}, {"clip_norm": 4.0}, {"clip_norm": 1e6}, {"clip_norm": 0.5, "localisation_factor": 3.0},
+    {"weight_decay": 0.3}, {"weight_decay": 0.1, "clip_norm": 1.0, "localisation_factor": 0.5},
 ], ids=str)
 @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-13), ("float32", 2e-6)])
 def test_six_steps(xp, options, dtype, tolerance):
@@ -103,7 +105,8 @@ def test_momentum_by_hand():
 
 @pytest.mark.parametrize("options, sentence", [
     *[({name: value}, f"{name} must be a finite number, 0 or more, not {value!r}")
-      for name in ("lr", "momentum", "decay", "localisation_factor") for value in (-0.1, math.inf, math.nan)],
+      for name in ("lr", "momentum", "decay", "localisation_factor", "weight_decay")
+      for value in (-0.1, math.inf, math.nan)],
     ({"momentum": 1.0}, "momentum must be below 1, not 1.0: old gradients would never fade"),
     ({"decay_every": 0}, "decay_every must be a positive whole number, not 0"),
     ({"decay_every": -5}, "decay_every must be a positive whole number, not -5"),

@@ -41,6 +41,7 @@ class Config:
     warmup: int = 0  # first steps in which the rate rises
     localisation_factor: float = 0.2
     clip_norm: float | None = 5.0
+    weight_decay: float = 0.0
     validation: float = 0.1  # the part of the training digits that is held out
     validate_every: int = 500
     checkpoint_every: int = 500
@@ -85,7 +86,7 @@ class Config:
         """The SGD that these values describe; raises ValueError if they describe none."""
         schedule = {"cosine" if self.decay == "cosine" else "decay_every": self.decay_every, "warmup": self.warmup}
         return SGD(self.lr, self.momentum, clip_norm=self.clip_norm, localisation_factor=self.localisation_factor,
-                   **schedule)
+                   weight_decay=self.weight_decay, **schedule)
 
 
 # App. A.4; decay_every, a third of the iterations, is then the paper's 50,000.
