@@ -31,7 +31,7 @@ class Machine(NamedTuple):
     device_clock: object  # the same by the device's own events
     gradient: object  # of a training step, as `train_step` takes it
     peer: object  # (kind, *arguments): a contender of PyTorch's, made here or apart from us
-    share: object  # (work, *arrays): work(*shard) on shards of the batch, as a training step does; a list of results
+    share: object  # (work, *arrays): work(*shard) on shards as large as a training step's; a list of results
 
 
 def compiles(machine):
@@ -59,7 +59,7 @@ def cpu(threads, *, peers_apart=False):
     other = apart(threads) if peers_apart else nullcontext(_here)
     with sharded(threads=threads) as gradient, ThreadPoolExecutor(threads) as executor, other as peer:
 
-        def share(work, *arrays):
+        def share(work, *arrays):  # the calling thread works, too
             B = len(arrays[0])
             size = shard_size(B, threads)
             shards = iter(range(0, B, size))

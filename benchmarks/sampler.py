@@ -39,7 +39,7 @@ def arrays(shape, out_size, dtype):
 
 
 class OurSampler:
-    """sample_forward and sample_backward, the batch shared among threads as in a training step."""
+    """sample_forward and sample_backward, the batch shared among threads, in shards as large as a training step's."""
 
     def __init__(self, U, grid, dV, machine, compiled=False):
         self.arrays, self.share = tuple(machine.put(a) for a in (U, grid, dV)), machine.share

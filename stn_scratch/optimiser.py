@@ -101,7 +101,8 @@ class SGD:
 def sgd_update(p, velocity, g, scale, *, momentum, weight_decay, rate):
     r"""\(v \leftarrow \mu v + s \, g + \lambda p, \; p \leftarrow p - \eta v\), in place.
 
-    p, velocity, g: 1-D, views into flat buffers; scale s: a 0-d array, or None for 1; rate \(\eta\).
+    p, velocity, g: 1-D, views into flat buffers; scale s: a 0-d array, or None for 1; momentum \(\mu\), weight_decay
+    \(\lambda\), rate \(\eta\): numbers.
     """
     velocity *= momentum
     velocity += g if scale is None else g * scale

@@ -141,12 +141,29 @@ __global__ void divide(const int* a, const int* b, int* q, I count) {
 
 
 @needs_compiler
-def test_no_share_is_lost_where_all_threads_add_to_one_number():
+@pytest.mark.parametrize("dtype", ["float32", "float64"])  # of one, threads run side by side
+def test_no_share_is_lost_where_all_threads_add_to_one_number(dtype):
     for C in (1, 2, 3, 4, 33):
-        U, dV = numpy.zeros((1, 2, 3, C)), numpy.ones((1, 37, 29, C))
+        U, dV = numpy.zeros((2, 2, 3, C), dtype), numpy.ones((2, 37, 29, C), dtype)
         with cuda.compiled():
-            _, cache = sample_forward(U, numpy.full((1, 2, 37, 29), -1.0))
-        assert sample_backward(dV, cache)[0][0, 0, 0].tolist() == [37 * 29] * C
+            _, cache = sample_forward(U, numpy.full((2, 2, 37, 29), -1.0, dtype))
+        dU = numpy.zeros_like(U)
+        dU[:, 0, 0] = 37 * 29
+        numpy.testing.assert_array_equal(sample_backward(dV, cache)[0], dU)
+
+
+@needs_compiler
+def test_many_rounds_of_threads_side_by_side():
+    """Images of 899 pixels: fourteen rounds of 64 and one that is not full."""
+    rng = numpy.random.default_rng(5)
+    U, dV = rng.random((3, 29, 31, 1), dtype="float32"), rng.random((3, 29, 31, 1), dtype="float32")
+    grid = rng.uniform(-1.2, 1.2, (3, 2, 29, 31)).astype("float32")
+    V, plain = sample_forward(U, grid)
+    with cuda.compiled():
+        V_compiled, cache = sample_forward(U, grid, align_corners=numpy.True_)
+    expected, given = (V, *sample_backward(dV, plain)), (V_compiled, *sample_backward(dV, cache))
+    for name, a, b in zip(("V", "dU", "dgrid"), given, expected, strict=True):
+        equal(name, a, b, TOLERANCE["float32"])
 
 
 # Compilation.

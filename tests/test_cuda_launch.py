@@ -94,6 +94,11 @@ def test_wide_indices(xp, monkeypatch, check):
     assert launched and all(name.endswith("long long>") for name in launched)
 
 
+@pytest.mark.parametrize("check", ["sampler", "affine_sampler"])
+def test_wide_indices_compiled_for_the_cpu(monkeypatch, check):
+    test_wide_indices(on(host_numpy, monkeypatch), monkeypatch, check)
+
+
 def test_how_wide_an_index_is(xp, monkeypatch):
     monkeypatch.setattr(launch, "INT32", 100)
     cuda.relu_forward(xp.zeros(99, dtype="float32"))
@@ -111,10 +116,10 @@ def test_the_last_block_leaves_room():
 
 
 @pytest.mark.parametrize("pixels, block, blocks", [
-    ((5, 6), 32, 1), ((4, 8), 32, 1), ((5, 7), 64, 1), ((28, 28), 256, 4),
+    ((5, 6), 32, 1), ((4, 8), 32, 1), ((5, 7), 64, 1), ((28, 28), 224, 4), ((16, 16), 256, 1),
 ])
 def test_no_block_has_threads_of_two_images(xp, monkeypatch, pixels, block, blocks):
-    """And small images do not leave most of a block without something to do."""
+    """And images of 30 pixels or more do not leave most of a block without something to do."""
     shapes, call = [], cuda_shim.guarded_call
 
     def noted_call(kernel, grid, block, arguments):

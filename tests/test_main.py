@@ -106,9 +106,9 @@ def test_a_run_is_not_replaced_unasked(trained, tmp_path, few):
 # Recipes
 
 SHORT = {"iterations": 3000, "batch": 256, "lr": 0.05, "localisation_factor": 0.2, "clip_norm": 5.0,
-         "decay_every": 1000}
+         "weight_decay": 0.0, "decay_every": 1000}
 PAPER = {"iterations": 150_000, "batch": 256, "lr": 0.01, "localisation_factor": 1.0, "clip_norm": None,
-         "decay_every": 50_000}
+         "weight_decay": 0.0, "decay_every": 50_000}
 
 
 @pytest.mark.parametrize(("given", "expected"), [
@@ -116,6 +116,7 @@ PAPER = {"iterations": 150_000, "batch": 256, "lr": 0.01, "localisation_factor":
     (["--recipe", "short"], SHORT),
     (["--recipe", "paper"], PAPER),
     (["--lr", "0.5", "--recipe", "short", "--clip-norm", "2"], SHORT | {"lr": 0.5, "clip_norm": 2.0}),
+    (["--weight-decay", "0.001"], SHORT | {"weight_decay": 0.001}),
     (["--recipe", "paper", "--iterations", "30", "--localisation-factor", "0.1"],
      PAPER | {"iterations": 30, "localisation_factor": 0.1, "decay_every": 10}),
 ])

@@ -20,7 +20,7 @@ __device__ ImageThread<I> image_thread(I each) {
 }
 
 #ifndef HOST  // a CPU has its own form of these, in host.h
-// Blocks are whole: the last threads of the last one have nothing to do.
+// Blocks are whole: the last threads of the last one, or of an image's last one, have nothing to do.
 template <typename I>
 __device__ bool is_idle(I t, I count) {
     return t >= count;

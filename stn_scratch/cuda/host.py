@@ -134,7 +134,7 @@ class HostModule:
 class HostKernel:
     """A kernel: kernel(threads, how many of them a block has, arguments): arrays of NumPy, and Python's numbers.
 
-    No thread may be without something to do.
+    Blocks are whole, and no thread may be without something to do.
     """
 
     def __init__(self, function, name, parameters):

@@ -12,7 +12,7 @@ from stn_scratch.backend import ARRAY_MODULES
 from stn_scratch.cuda.host import HostKernel, HostModule
 
 FILES = ("sampler.cu", "convolution.cu", "pooling.cu", "relu.cu", "loss.cu", "optimiser.cu")
-BLOCK = 256  # threads
+BLOCK = 256  # threads at most
 WARP = 32  # of which a block has a whole number
 INT32 = 2**31 - 2**16  # from here on, indices are 64 bits wide; the difference leaves room for the last block
 C_TYPES = {"f": "float", "d": "double"}  # by the letter of the dtype, which is quicker to ask for than its name
@@ -74,11 +74,12 @@ def launch(file, name, threads, *arguments, images=1):
     index = xp.int64 if wide else xp.int32
     kernel = _kernel(xp, file, name, f"{C_TYPES[dtype.char]}, {'long long' if wide else 'int'}")
     if isinstance(kernel, HostKernel):
-        # one block for each image: no thread is started that has nothing to do
+        # one block for each image, so that no thread has nothing to do; where that is too large, one for each thread
         kernel(images * threads, threads if threads < INT32 else 1,
                [xp.ascontiguousarray(a) if type(a) is array else a for a in arguments])
         return
-    block = min(BLOCK, -(-threads // WARP) * WARP)
-    kernel((images * -(-threads // block),), (block,), tuple(
+    blocks = -(-threads // BLOCK)
+    block = -(-threads // (blocks * WARP)) * WARP
+    kernel((images * blocks,), (block,), tuple(
         xp.ascontiguousarray(a) if type(a) is array else (dtype.type if isinstance(a, float) else index)(a)
         for a in arguments))

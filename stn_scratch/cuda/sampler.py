@@ -22,7 +22,7 @@ class SampleCache(NamedTuple):
 def _rules(cache):
     """How a source point becomes taps: the last arguments of every kernel."""
     options = cache.options
-    return options.kernel == "integer", PADDINGS.index(options.padding), options.align_corners
+    return options.kernel == "integer", PADDINGS.index(options.padding), bool(options.align_corners)
 
 
 def _geometry(cache):
