@@ -219,6 +219,13 @@ def test_a_quick_run_of_every_part(tmp_path):
         assert all("PyTorch" in r["ratio"] for part in ("step", "sampler", "memory") for r in parts[part]["rows"])
 
 
+def test_shards_come_back_in_their_order():
+    with machine.cpu(3) as cpu:
+        parts = cpu.share(lambda a, b: a + b, np.arange(1000), np.ones(1000))
+    assert len(parts) > 3
+    np.testing.assert_array_equal(np.concatenate(parts), np.arange(1, 1001))
+
+
 def test_memory_is_what_the_call_takes_at_its_highest():
     assert 48 < memory.growth(lambda: np.ones(50 * 2 ** 17)) < 53  # 50 MB, given back at once
     assert memory.growth(lambda: None) < 1
