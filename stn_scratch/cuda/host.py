@@ -17,8 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from threading import Lock
 
-import numpy as np
-
+from stn_scratch.backend import ARRAY_MODULES
 from stn_scratch.user_cache import cache_folder
 
 COMPILERS = ("g++", "clang++", "c++")
@@ -146,4 +145,4 @@ class HostKernel:
     def __call__(self, threads, block, arguments):
         # of an array the address of its numbers: as a.ctypes.data gives it, but sooner
         self.function(threads, block, None,
-                      *[a.__array_interface__["data"][0] if isinstance(a, np.ndarray) else a for a in arguments])
+                      *[a.__array_interface__["data"][0] if type(a) in ARRAY_MODULES else a for a in arguments])
