@@ -62,14 +62,17 @@ def cpu(threads, *, peers_apart=False):
         def share(work, *arrays):  # the calling thread works, too
             B = len(arrays[0])
             size = shard_size(B, threads)
-            shards = iter(range(0, B, size))
+            shards, done = iter(range(0, B, size)), {}
 
             def take():
-                return [(k, work(*(a[k:k + size] for a in arrays))) for k in shards]
+                for k in shards:
+                    done[k] = work(*(a[k:k + size] for a in arrays))
 
             others = [executor.submit(take) for _ in range(threads - 1)]
-            done = take() + [result for other in others for result in other.result()]
-            return [result for _, result in sorted(done, key=lambda pair: pair[0])]
+            take()
+            for other in others:
+                other.result()
+            return [done[k] for k in sorted(done)]
 
         yield Machine("cpu", lambda a: a, clock, clock, gradient, peer, share)
 

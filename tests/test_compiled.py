@@ -169,6 +169,14 @@ def test_many_rounds_of_threads_side_by_side():
 # Compilation.
 
 @needs_compiler
+@pytest.mark.parametrize("number", [2, 4])
+def test_a_wrong_number_of_arguments(tmp_path, number):
+    x = numpy.zeros(3, "float32")
+    with pytest.raises(TypeError, match=f"^twice<float, int> takes 3 arguments, not {number}$"):
+        twice(tmp_path)(3, 3, [x, x, 3, 3][:number])
+
+
+@needs_compiler
 def test_a_library_is_kept_and_used_again(tmp_path, monkeypatch):
     check_twice(twice(tmp_path))
     kept, = tmp_path.iterdir()

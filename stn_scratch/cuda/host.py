@@ -133,7 +133,7 @@ class HostModule:
 class HostKernel:
     """A kernel: kernel(threads, how many of them a block has, arguments): arrays of NumPy, and Python's numbers.
 
-    Blocks are whole, and no thread may be without something to do.
+    Blocks are whole, and no thread may be without something to do. Raises TypeError for a wrong number of arguments.
     """
 
     def __init__(self, function, name, parameters):
@@ -143,6 +143,8 @@ class HostKernel:
                              *(C_TYPES["*" if kind.endswith("*") else kind] for kind, _ in parameters)]
 
     def __call__(self, threads, block, arguments):
+        if len(arguments) != len(self.parameters):  # ctypes would pass too many on without a word
+            raise TypeError(f"{self.name} takes {len(self.parameters)} arguments, not {len(arguments)}")
         # of an array the address of its numbers: as a.ctypes.data gives it, but sooner
         self.function(threads, block, None,
                       *[a.__array_interface__["data"][0] if type(a) in ARRAY_MODULES else a for a in arguments])

@@ -30,12 +30,14 @@ def _geometry(cache):
     return H, W, C, *cache.size
 
 
-def _shared(U, channels):
-    """How many threads share an output pixel, and of how many channels each: on a GPU, where threads are many, of so
-    many; on a CPU one thread is a turn of a loop, and takes all.
+def _shared(cache, channels):
+    """How many threads an image has, how many share an output pixel, and of how many channels each: on a GPU, where
+    threads are many, of so many; on a CPU one thread is a turn of a loop, and takes all.
     """
+    U, (H, W) = cache.U, cache.size
     width = max(U.shape[3], 1) if on_host(U) else channels
-    return -(-U.shape[3] // width), width
+    groups = -(-U.shape[3] // width)
+    return H * W * groups, groups, width
 
 
 def _from_theta(cache):
@@ -45,8 +47,7 @@ def _from_theta(cache):
 def _forward(cache):
     U, points, size, _ = cache
     V = get_array_module(U).empty((U.shape[0], *size, U.shape[3]), dtype=U.dtype)
-    groups, width = _shared(U, 1)
-    each = size[0] * size[1] * groups
+    each, groups, width = _shared(cache, 1)
     launch("sampler.cu", "sample_forward", each, U, points, V, each, groups, width, *_geometry(cache),
            _from_theta(cache), *_rules(cache), images=len(U))
     return V
@@ -66,9 +67,8 @@ def sample_backward(dV, cache, *, need_dU=True):
     if _from_theta(cache):
         return affine_sample_backward(dV, cache, need_dU=need_dU)
     U, grid, size, options = cache
-    groups, width = _shared(U, CHANNELS)
+    each, groups, width = _shared(cache, CHANNELS)
     parts = get_array_module(U).empty((U.shape[0], 2, *size, groups), dtype=U.dtype)
-    each = size[0] * size[1] * groups
     launch("sampler.cu", "sample_dgrid", each, dV, U, grid, parts, each, groups, width,
            options.lattice == "central", *_geometry(cache), False, *_rules(cache), images=len(U))
     return _scatter(dV, cache) if need_dU else None, parts[..., 0] if groups == 1 else parts.sum(axis=4)
@@ -83,7 +83,7 @@ def affine_sample_forward(U, theta, *, size, options):
 def affine_sample_backward(dV, cache, *, need_dU=True):
     """dV (B, H', W', C) -> dU (None with need_dU=False), dtheta (B, 2, 3)."""
     U, theta, size, options = cache
-    (groups, width), strands = _shared(U, CHANNELS), -(-size[0] * size[1] // PIXELS)
+    (_, groups, width), strands = _shared(cache, CHANNELS), -(-size[0] * size[1] // PIXELS)
     parts = get_array_module(U).empty((U.shape[0], strands, groups, 2, 3), dtype=U.dtype)
     each = strands * groups
     launch("sampler.cu", "affine_dtheta", each, dV, U, theta, parts, each, strands, groups, width,
@@ -98,8 +98,7 @@ def _scatter(dV, cache):
     dU = xp.zeros(U.shape, dtype=U.dtype)
     if dV.size == 0:
         return dU
-    groups, width = _shared(U, 1)
-    each = size[0] * size[1] * groups
+    each, groups, width = _shared(cache, 1)
     rest = groups, width, *_geometry(cache), _from_theta(cache), *_rules(cache)
     if not is_deterministic():
         launch("sampler.cu", "sample_dU", each, dV, points, dU, each, *rest, images=len(U))
