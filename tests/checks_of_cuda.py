@@ -73,10 +73,11 @@ def sampler(xp, where="generic", padding="zeros", align_corners=True):
 
 def one_pixel_wide(xp):
     """Sides of one pixel, where (W - 1) / 2 is 0 and reflection has nowhere to go."""
-    for padding, align_corners in itertools.product(("zeros", "border", "reflect"), (True, False)):
-        options = Options("bilinear", padding, align_corners, "central")
+    for C, padding, align_corners, lattice in itertools.product((1, 3), ("zeros", "border", "reflect"), (True, False),
+                                                                ("right", "central")):
+        options = Options("bilinear", padding, align_corners, lattice)
         rng = numpy.random.default_rng(1)
-        U, grid, dV = rng.normal(size=(2, 1, 1, 3)), rng.normal(size=(2, 2, 1, 4)), rng.normal(size=(2, 1, 4, 3))
+        U, grid, dV = rng.normal(size=(2, 1, 1, C)), rng.normal(size=(2, 2, 1, 4)), rng.normal(size=(2, 1, 4, C))
         V, cache = sample_forward(U, grid, **options._asdict())
         V_fused, cache_fused = cuda.sample_forward(xp.asarray(U), xp.asarray(grid), options)
         equal(f"V {options}", V_fused, V)

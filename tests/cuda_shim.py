@@ -45,6 +45,14 @@ def threads_in(name):
         order.pop()
 
 
+@contextlib.contextmanager
+def as_on_a_cpu():
+    """Within it, the launchers do for any array what they do for NumPy's, guarded arrays included."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stn_scratch.cuda.sampler.on_host", lambda array: True)
+        yield
+
+
 class GuardedModule(host.HostModule):
     """`cupy.RawModule`, as far as the launchers use it."""
 

@@ -6,13 +6,18 @@ import checks_of_cuda
 import cuda_shim
 import pytest
 import test_cuda_sampler
-from cuda_shim import HostCuda, on
+from cuda_shim import HostCuda, as_on_a_cpu, on
 
 from stn_scratch.cuda import host, launch
 
 
 def sampler(where="generic", padding="zeros", align_corners=True):
     return lambda xp: checks_of_cuda.sampler(xp, where, padding, align_corners)
+
+
+def slopes(xp):
+    with as_on_a_cpu():
+        checks_of_cuda.sampler(xp)
 
 
 def affine(where="generic", padding="zeros", align_corners=True):
@@ -50,6 +55,12 @@ MUTANTS = [
     ("sampler.cu", " & !(s.integer && j == 1)", "", sampler("lattice")),
     ("sampler.cu", "T sides = central ? 2 : 1;", "T sides = 1;", sampler()),
     ("sampler.cu", "m.slope[k] * n.weight[j]", "m.slope[k] * n.weight[k]", sampler()),
+    ("sampler.cu", "U_nm * m.slope[k] * n.weight[j]", "U_nm * m.slope[k] * n.weight[k]", slopes),
+    ("sampler.cu", "U_nm * m.weight[k] * n.slope[j]", "U_nm * m.slope[k] * n.slope[j]", slopes),
+    ("sampler.cu", "U_b = U + thread.b * H * W", "U_b = U", slopes),
+    ("sampler.cu", "V_b = V + thread.b * each", "V_b = V", slopes),
+    ("sampler.cu", "*dx = slopes + thread.b * 2 * each", "*dx = slopes + thread.b * each", slopes),
+    ("sampler.cu", "dx_p * pixels_per_unit<T>(W,", "dx_p * pixels_per_unit<T>(H,", slopes),
     ("sampler.cu", " & finite & ", " & ", sampler("odd", "border")),
     ("sampler.cu", "first + width < s.C ? first + width : s.C", "first + width", sampler()),
     ("sampler.cu", "first = (thread.t - i * groups) * width;", "first = 0;", sampler()),

@@ -6,7 +6,7 @@ On the host every kernel runs forwards, backwards and shuffled; on a GPU, three 
 import checks_of_cuda
 import numpy
 import pytest
-from cuda_shim import DEVICES, ORDERS, host_numpy, launched, on, threads_in
+from cuda_shim import DEVICES, ORDERS, as_on_a_cpu, host_numpy, launched, on, threads_in
 
 from stn_scratch import cuda
 from stn_scratch.backend import to_host
@@ -34,6 +34,14 @@ def sampler(xp):
     V_affine, cache_affine = cuda.affine_sample_forward(U, theta, size=(16, 18), options=options)
     return [V, cuda.sample_backward(dV, cache, need_dU=False)[1],
             V_affine, cuda.affine_sample_backward(dV, cache_affine, need_dU=False)[1]]
+
+
+def slopes(xp):
+    """The kernel that works out V and its slopes at once, and keeps them; only a CPU's launcher asks for it."""
+    U, grid = arrays(xp, (2, 3, 5, 1), (2, 2, 16, 18))
+    with as_on_a_cpu():
+        V, cache = cuda.sample_forward(U, grid, Options("bilinear", "border", True, "right"))
+    return [V, cache.slopes]
 
 
 def scatter(xp):
@@ -74,7 +82,7 @@ def in_every_order(run, xp):
     return results
 
 
-@pytest.mark.parametrize("run", [sampler, fixed_scatter, layers, sgd], ids=lambda run: run.__name__)
+@pytest.mark.parametrize("run", [sampler, slopes, fixed_scatter, layers, sgd], ids=lambda run: run.__name__)
 def test_any_order_gives_the_same_bits(xp, run):
     first, *others = in_every_order(run, xp)
     for other in others:
@@ -94,6 +102,6 @@ def test_the_atomic_sum_differs_in_its_last_bits(monkeypatch):
 def test_every_kernel_was_run(monkeypatch):
     """A new kernel: give it a place in the runs above."""
     xp = on(DEVICES[0], monkeypatch)
-    for run in (sampler, scatter, fixed_scatter, layers, sgd):
+    for run in (sampler, slopes, scatter, fixed_scatter, layers, sgd):
         run(xp)
     assert set(launched) == {name for file in FILES for name in kernels(file, "float, int")}

@@ -1,10 +1,12 @@
 """cuda/sampler.cu: the fused sampler against the NumPy pair, on the host behind a shim, or on a GPU."""
 
+from contextlib import nullcontext
+
 import checks_of_cuda
 import numpy
 import pytest
 from checks_of_cuda import equal
-from cuda_shim import DEVICES, launched, on
+from cuda_shim import DEVICES, as_on_a_cpu, launched, on
 
 from stn_scratch import cuda
 from stn_scratch.backend import to_host
@@ -25,6 +27,23 @@ def xp(request, monkeypatch):
 @pytest.mark.parametrize("where", checks_of_cuda.WHERE)
 def test_sampler(xp, where, padding, align_corners):
     checks_of_cuda.sampler(xp, where, padding, align_corners)
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("where", checks_of_cuda.WHERE)
+def test_sampler_as_on_a_cpu(xp, where, padding):
+    with as_on_a_cpu():
+        checks_of_cuda.sampler(xp, where, padding)
+        checks_of_cuda.one_pixel_wide(xp)
+
+
+def test_slopes_are_kept_on_a_cpu_for_one_channel(xp):
+    for as_on, C, lattice in ((False, 1, "right"), (True, 1, "right"), (True, 2, "right"), (True, 1, "central")):
+        U, grid, _ = map(xp.asarray, checks_of_cuda.sampler_case("generic", C, "float32", True))
+        with as_on_a_cpu() if as_on else nullcontext():
+            slopes = cuda.sample_forward(U, grid, OPTIONS._replace(lattice=lattice))[1].slopes
+        wanted = (as_on or xp.__name__ == "host_numpy") and (C, lattice) == (1, "right")
+        assert slopes.shape == grid.shape if wanted else slopes is None
 
 
 def test_one_pixel_wide(xp):

@@ -30,9 +30,10 @@ C_TYPES = {"float": ctypes.c_float, "double": ctypes.c_double, "int": ctypes.c_i
            "*": ctypes.c_void_p}
 # What training asks for most. A kernel is compiled once more for each of these, with the numbers as constants: then no
 # branch and no inner loop is left, and its threads run in vectors.
-USUAL = {kernel: [{"groups": 1, "width": C, "C": C, "from_theta": 0, "integer": 0, "padding": 0, "align_corners": 1,
-                   **more} for C in (1, 3)]
-         for kernel, more in (("sample_forward", {}), ("sample_dgrid", {"central": 0}), ("sample_dU", {}))}
+BILINEAR = {"integer": 0, "padding": 0, "align_corners": 1}
+USUAL = {"sample_with_slopes": [BILINEAR]} | {
+    kernel: [{"groups": 1, "width": C, "C": C, "from_theta": 0, **BILINEAR, **more} for C in (1, 3)]
+    for kernel, more in (("sample_forward", {}), ("sample_dgrid", {"central": 0}), ("sample_dU", {}))}
 
 
 @cache

@@ -147,6 +147,30 @@ __global__ void sample_forward(const T* U, const T* points, T* V, I each, I grou
     }
 }
 
+// The same for one channel, and Eq. (7) of the same four pixels: slopes (B, 2, H', W'), dV/dx_s and dV/dy_s.
+template <typename T, typename I>
+__global__ void sample_with_slopes(const T* U, const T* points, T* V, T* slopes, I each, I H, I W, I H_out, I W_out,
+                                   I integer, I padding, I align_corners) {
+    ImageThread<I> thread = image_thread(each);
+    if (is_idle(thread.t, each)) return;
+    Sampler<T, I> s = {H, W, 1, H_out, W_out, 0, integer, padding, align_corners};
+    Point<T> p = source_point(s, points, thread.b, thread.t);
+    Taps<T, I> n = taps_at(s, p.y, p.finite, H, +1), m = taps_at(s, p.x, p.finite, W, +1);
+    const T* U_b = U + thread.b * H * W;
+    T sum = 0, dx_p = 0, dy_p = 0;
+    for (int j = 0; j < 2; j++)
+        for (int k = 0; k < 2; k++) {
+            T U_nm = U_b[n.index[j] * W + m.index[k]];
+            sum += n.weight[j] * m.weight[k] * U_nm;
+            dx_p += U_nm * m.slope[k] * n.weight[j];
+            dy_p += U_nm * m.weight[k] * n.slope[j];
+        }
+    T *V_b = V + thread.b * each, *dx = slopes + thread.b * 2 * each, *dy = dx + each;
+    V_b[thread.t] = sum;
+    dx[thread.t] = dx_p * pixels_per_unit<T>(W, align_corners);
+    dy[thread.t] = dy_p * pixels_per_unit<T>(H, align_corners);
+}
+
 // Eq. (7), summed over the channels of a place: d/dx_s and d/dy_s.
 template <typename T, typename I>
 __device__ Point<T> slopes_at(Sampler<T, I> s, const T* dV, const T* U, const T* points, Place<I> at, I central) {

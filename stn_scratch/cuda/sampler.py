@@ -17,6 +17,7 @@ class SampleCache(NamedTuple):
     points: object  # the grid (B, 2, H', W'), or theta (B, 2, 3)
     size: tuple  # H', W'
     options: object  # kernel, padding, align_corners, lattice
+    slopes: object = None  # (B, 2, H', W') dV/dx_s and dV/dy_s, where the forward has kept them
 
 
 def _rules(cache):
@@ -45,7 +46,7 @@ def _from_theta(cache):
 
 
 def _forward(cache):
-    U, points, size, _ = cache
+    U, points, size, *_ = cache
     V = get_array_module(U).empty((U.shape[0], *size, U.shape[3]), dtype=U.dtype)
     each, groups, width = _shared(cache, 1)
     launch("sampler.cu", "sample_forward", each, U, points, V, each, groups, width, *_geometry(cache),
@@ -53,9 +54,28 @@ def _forward(cache):
     return V
 
 
+def _keeps_slopes(cache):
+    """True on a CPU for one channel, where four numbers are at hand that the backward would look for once more.
+
+    A GPU finds them sooner than it writes and reads two slopes; and more channels would take more room than the grid.
+    """
+    return on_host(cache.U) and cache.U.shape[3] == 1 and cache.options.lattice == "right"
+
+
+def _forward_with_slopes(cache):
+    U, grid, (H, W), _, _ = cache
+    xp = get_array_module(U)
+    V, slopes = xp.empty((U.shape[0], H, W, 1), dtype=U.dtype), xp.empty((U.shape[0], 2, H, W), dtype=U.dtype)
+    launch("sampler.cu", "sample_with_slopes", H * W, U, grid, V, slopes, H * W, *U.shape[1:3], H, W, *_rules(cache),
+           images=len(U))
+    return V, cache._replace(slopes=slopes)
+
+
 def sample_forward(U, grid, options):
     """Eq. (3), as `sampling.sample_forward` after its checks; `options` are its Options."""
     cache = SampleCache(U, grid, grid.shape[2:], options)
+    if _keeps_slopes(cache):
+        return _forward_with_slopes(cache)
     return _forward(cache), cache
 
 
@@ -66,7 +86,11 @@ def sample_backward(dV, cache, *, need_dU=True):
     """
     if _from_theta(cache):
         return affine_sample_backward(dV, cache, need_dU=need_dU)
-    U, grid, size, options = cache
+    U, grid, size, options, slopes = cache
+    if slopes is not None:
+        # Eq. (7), summed over the one channel
+        dgrid = get_array_module(U).einsum("bhwc,bkhw->bkhw", dV, slopes)
+        return _scatter(dV, cache) if need_dU else None, dgrid
     each, groups, width = _shared(cache, CHANNELS)
     parts = get_array_module(U).empty((U.shape[0], 2, *size, groups), dtype=U.dtype)
     launch("sampler.cu", "sample_dgrid", each, dV, U, grid, parts, each, groups, width,
@@ -82,7 +106,7 @@ def affine_sample_forward(U, theta, *, size, options):
 
 def affine_sample_backward(dV, cache, *, need_dU=True):
     """dV (B, H', W', C) -> dU (None with need_dU=False), dtheta (B, 2, 3)."""
-    U, theta, size, options = cache
+    U, theta, size, options, _ = cache
     (_, groups, width), strands = _shared(cache, CHANNELS), -(-size[0] * size[1] // PIXELS)
     parts = get_array_module(U).empty((U.shape[0], strands, groups, 2, 3), dtype=U.dtype)
     each = strands * groups
@@ -93,7 +117,7 @@ def affine_sample_backward(dV, cache, *, need_dU=True):
 
 def _scatter(dV, cache):
     """Eq. (6): dU, by atomic sums; in fixed point where the result must not depend on their order."""
-    U, points, size, _ = cache
+    U, points, size, *_ = cache
     xp = get_array_module(dV)
     dU = xp.zeros(U.shape, dtype=U.dtype)
     if dV.size == 0:
