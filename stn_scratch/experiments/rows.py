@@ -86,7 +86,7 @@ SETTINGS = {
     "strips": {"parameters": 200_000, "batch": 128, "lr": 0.02, "localisation_factor": 0.1},
     "volume": {"parameters": 400_000, "batch": 32, "warmup": 300, "localisation_factor": 0.1, "validation": 0.02},
 }
-OURS = ("first", "longer", "better")
+OURS = ("first", "longer", "better", "half")
 
 
 def _row(table, data, model, transform=None, paper=None):

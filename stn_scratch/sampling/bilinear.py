@@ -21,6 +21,7 @@ from stn_scratch.validate import check_arrays
 
 FRAME = 2
 BLOCK = 2 ** 16  # values of V that are worked on at once, so that the work arrays stay in a core's cache
+OF_V = 8  # work arrays are about so many of V's size, for one of U's
 FEW_CHANNELS = 8  # fewer go one by one: a row of so few numbers is slow to broadcast a and b over
 
 
@@ -56,7 +57,7 @@ def bilinear_forward(U, grid, *, align_corners=True):
     B, H, W, C = U.shape
     V = get_array_module(U).empty((B, *grid.shape[2:], C), dtype=U.dtype)
     pieces = []
-    for images in blocks_of_images(V, V.size // max(1, B), BLOCK):
+    for images in blocks_of_images(V, (V.size + U.size // OF_V) // max(1, B), BLOCK):
         index, a, b = cells = _cells(grid[images], (H, W), align_corners)
         for channels in _groups(V):
             U00, U01, U10, U11 = _corners(U[images, :, :, channels], index)
