@@ -108,16 +108,19 @@ def test_nothing_is_written_to(xp):
 
 def test_blocks(monkeypatch):
     """On a host as many images as fit, at least one; on a GPU, for which the stand-in stands, all."""
-    monkeypatch.setattr(bilinear, "BLOCK", 24)
+    monkeypatch.setattr(bilinear, "BLOCK", 32)
 
-    def blocks_for(module, B, H, W, C):
-        """The images, first and behind the last, of each block for an output of this shape."""
-        _, cache = bilinear.bilinear_forward(module.ones((B, 4, 4, C)), module.zeros((B, 2, H, W)))
+    def blocks_for(module, B, H, W, C, side=4):
+        """The images, first and behind the last, of each block for an output of this shape and square images."""
+        _, cache = bilinear.bilinear_forward(module.ones((B, side, side, C)), module.zeros((B, 2, H, W)))
         return list(dict.fromkeys((piece.images.start, piece.images.stop) for piece in cache.pieces))
 
     for module, blocks in ((numpy, [(0, 2), (2, 4), (4, 6)]), (strict, [(0, 5)])):
         assert blocks_for(module, 5, 2, 3, 2) == blocks
-    assert [start for start, _ in blocks_for(numpy, 2, 5, 5, 1)] == [0, 1]
+    # 25 values of V and 16 of U an image; 4 and 81; 4 and 144
+    for shape, blocks in (((2, 5, 5, 1), [(0, 1), (1, 2)]), ((2, 2, 2, 1, 9), [(0, 2)]),
+                          ((2, 2, 2, 1, 12), [(0, 1), (1, 2)])):
+        assert blocks_for(numpy, *shape) == blocks
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
