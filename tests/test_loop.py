@@ -5,15 +5,17 @@ import json
 import math
 import shutil
 import signal
+import threading
 
 import numpy as np
 import pytest
 from small_runs import SMALL, at_step, checkpoint, ctrl_c, few_digits, held, step_saved
 from strict import DeviceArray, strict
+from threadpoolctl import threadpool_info
 
 from stn_scratch import backend
 from stn_scratch.data import tasks
-from stn_scratch.training import loop, run_folder
+from stn_scratch.training import batches, loop, run_folder
 from stn_scratch.training.config import Config, load_config
 from stn_scratch.training.step import Gradient
 
@@ -107,6 +109,26 @@ def test_the_same_again_on_another_number_of_threads(whole, tmp_path):
     assert timeless(tmp_path) == timeless(whole)
     assert images == 60 and error == run_folder.read_metrics(whole)[-1]["test_error"]
     np.testing.assert_array_equal(run.params.flat, checkpoint(whole)["params"])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_error_is_found_by_the_threads_of_the_run(tmp_path, monkeypatch, threads):
+    """All of them at once, and BLAS adds none of its own."""
+    run, _ = loop.prepare(Config(**SMALL | {"threads": threads}), tmp_path)
+    monkeypatch.setattr(batches, "BLOCK", 7)  # nine parts of the 60 test digits
+    errors, together, seen = loop.step.errors, threading.Barrier(threads), set()
+
+    def noted_errors(*of):
+        together.wait(timeout=60)
+        seen.add((threading.get_ident(), *(pool["num_threads"] for pool in threadpool_info()
+                                           if pool["user_api"] == "blas")))
+        return errors(*of)
+
+    monkeypatch.setattr(loop.step, "errors", noted_errors)
+    parts = batches.fixed_batches(run.splits[batches.TEST], "rts", seed=0, purpose=batches.TEST)
+    wrong = sum(int(errors(run.network.forward(run.params, x)[0], labels)) for x, labels in parts)
+    assert loop.error_on(run, batches.TEST) == (100 * wrong / 60, 60)
+    assert len(seen) == threads and {n for _, *blas in seen for n in blas} == {1}
 
 
 # Interrupted

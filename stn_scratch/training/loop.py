@@ -2,6 +2,7 @@
 
 import time
 from contextlib import closing, contextmanager, nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -86,14 +87,29 @@ def start(config, folder, *, resume=False, progress=True):
     return run, float(test_error), int(images)
 
 
-@step.quiet
 def error_on(run, purpose):
     """Error in per cent on the fixed validation or test images of the run's seed, and how many they are."""
+
+    @step.quiet
+    def wrong_of(x, labels):
+        return step.errors(run.network.forward(run.params, x)[0], labels), len(labels)
+
+    parts = batches.fixed_batches(run.splits[purpose], run.config.data, seed=run.config.seed, purpose=purpose)
+    executor = nullcontext(_one_by_one) if run.config.device == "gpu" else parallel.workers(_threads(run.config))
     wrong = images = 0
-    for x, labels in batches.fixed_batches(run.splits[purpose], run.config.data, seed=run.config.seed, purpose=purpose):
-        wrong = wrong + step.errors(run.network.forward(run.params, x)[0], labels)  # no look at a GPU in between
-        images += len(labels)
+    with executor as in_order:
+        for found, count in in_order(partial(wrong_of, *part) for part in parts):
+            wrong = wrong + found  # no look at a GPU in between
+            images += count
     return 100 * float(wrong) / images, images
+
+
+def _one_by_one(work):
+    return (function() for function in work)
+
+
+def _threads(config):
+    return config.threads or parallel.ranks().cores
 
 
 def _due(config, number, every):
@@ -117,7 +133,7 @@ def _train(run, ranks, rng, done, *, progress):
     config = run.config
     part = ranks.part(config.batch)
     executor = (nullcontext(step.gradient) if config.device == "gpu" else
-                parallel.sharded(threads=config.threads or ranks.cores, size=config.shard))
+                parallel.sharded(threads=_threads(config), size=config.shard))
     source = batches.training_batches(run.splits[batches.TRAINING], config.data, batch=config.batch, rng=rng, part=part)
     bar = Progress(config.model, config.iterations, done, shown=progress)
     meter = Meter(config.batch)

@@ -62,7 +62,7 @@ def sharded(*, threads=None, size=None):
         check_whole("size", size)
     keep_freed_memory()
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as executor:
+    with workers(threads) as in_order:
 
         def sharded_gradient(network, params, x, labels, *, share=1.0):
             B = len(x)
@@ -71,13 +71,23 @@ def sharded(*, threads=None, size=None):
             cut = size or shard_size(B, threads)
             shards = ((x[k:k + cut], labels[k:k + cut]) for k in range(0, B, cut))
             work = (partial(gradient, network, params, *shard, share=share * len(shard[0]) / B) for shard in shards)
-            return _sum(_in_order(executor, work, ahead=2 * threads))
+            return _sum(in_order(work))
 
         yield sharded_gradient
 
 
+@contextmanager
+def workers(threads):
+    """Within it, a function that takes many functions and gives their results, in their order, from so many threads.
+
+    BLAS is held to one thread for each.
+    """
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as executor:
+        yield partial(_in_order, executor, ahead=2 * threads)
+
+
 def _in_order(executor, work, *, ahead):
-    """The results of many functions, in their order; at most `ahead` are begun and not yet taken."""
+    """The results one by one; at most `ahead` functions are begun whose results were not yet taken."""
     pending = deque()
     for function in work:
         if len(pending) == ahead:
