@@ -11,6 +11,8 @@ from benchmarks.scaling import COPY, EXPECTED, TITLES, WHAT
 OURS, PEER, GREY = "#2166ac", "#d6604d", "#969696"
 COLOURS = {"ours": OURS, "PyTorch": PEER, "PyTorch channels_last": "#f4a582", "torch.compile": "#f4a582", COPY: GREY,
            "a copy": GREY, "the pair": "#d9d9d9"}
+WITH_COMPILED = ", our sampler compiled"
+COLOURS |= {f"PyTorch{WITH_COMPILED}": OURS, f"PyTorch channels_last{WITH_COMPILED}": "#92c5de"}
 
 
 def draw(data, path):
@@ -21,7 +23,7 @@ def draw(data, path):
     if not panels and not bars:
         return None
     lines = min(2, len(panels))  # of panels; the bars stand below them
-    heights = [1.0] * lines + [0.5 + 0.17 * max(len(bar[-1]) for bar in bars)] if bars else [1.0] * lines
+    heights = [1.0] * lines + [0.5 + 0.22 * max(len(bar[-1]) for bar in bars)] if bars else [1.0] * lines
     figure = plt.figure(figsize=(11, 2.6 * sum(heights)), layout="constrained")
     grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
     if panels:
@@ -118,20 +120,26 @@ def _bars(parts):
         yield title, f"{side} of 1: ours is faster", [row for row in rows if row["ratio"] and row["unit"] == unit]
 
 
+def _ratios(row):
+    """Of a row, the ratio to each peer, and that with our sampler compiled where it was measured."""
+    return row["ratio"] | {name + WITH_COMPILED: ratio for name, ratio in row.get("compiled", {}).items()}
+
+
 def _draw_bars(ax, title, side, rows):
     """A group of bars for each row, on a logarithmic axis: from 1, as fast as the peer, to the left or right."""
-    names = list(dict.fromkeys(name for row in rows for name in row["ratio"]))
+    every = [_ratios(row) for row in rows]
+    names = list(dict.fromkeys(name for ratios in every for name in ratios))
     height = 0.8 / len(names)
-    for k, name in enumerate(names):
-        at = [(place + (k - (len(row["ratio"]) - 1) / 2) * height, row["ratio"][name])
-              for place, row in enumerate(rows) if name in row["ratio"]]
+    for name in names:
+        at = [(place + (list(ratios).index(name) - (len(ratios) - 1) / 2) * height, ratios[name])
+              for place, ratios in enumerate(every) if name in ratios]
         places, ratios = zip(*at, strict=True)
         ax.barh(places, [ratio - 1 for ratio in ratios], left=1, height=height, color=COLOURS.get(name, GREY),
                 label=name)
         for place, ratio in at:
             ax.text(ratio, place, f" {ratio:.2f} ", va="center", ha="left" if ratio > 1 else "right", fontsize=6)
     ax.set_yticks(range(len(rows)), [row["case"] for row in rows], fontsize=7)
-    ax.invert_yaxis()
+    ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xscale("log")
     low, high = ax.get_xlim()
     ax.set_xlim(min(low / 1.3, 0.4), max(high * 1.3, 2.5))
@@ -143,4 +151,4 @@ def _draw_bars(ax, title, side, rows):
     ax.set_title(title, fontsize=9)
     ax.tick_params(axis="x", labelsize=7)
     ax.set_xlabel(side, fontsize=8)
-    ax.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncol=2)
+    ax.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.6 / len(rows)), ncol=2)

@@ -242,3 +242,16 @@ def test_the_figure_takes_what_there_is(chosen, tmp_path):
     rows = {"memory": row() | {"batch": 64}, "step": row(), "scaling": row() | {"axis": "batch", "size": 64}}
     data = {"parts": {part: entry(rows[part]) for part in chosen.split()}}
     assert figure.draw(data, tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_bar_for_each_ratio(tmp_path, monkeypatch):
+    """With our sampler compiled, too, where it has been; and none where it has not."""
+    drawn = []
+    monkeypatch.setattr(figure.plt, "close", drawn.append)
+    both = timing.with_ratio("ms", {"ours": 2.0, timing.COMPILED: 1.0, "PyTorch": 4.0})
+    figure.draw({"parts": {"step": entry({"case": "both", **both}, row())}}, tmp_path / "f.png")
+    monkeypatch.undo()
+    ax = drawn[0].axes[-1]
+    bars = {bars.get_label(): [bar.get_x() + bar.get_width() for bar in bars] for bars in ax.containers}
+    figure.plt.close(drawn[0])
+    assert bars == {"PyTorch": [0.5, 0.5], "PyTorch, our sampler compiled": [0.25]}
