@@ -35,8 +35,8 @@ agreement: .venv/installed  ## the largest differences from PyTorch's grid_sampl
 	$(PY) -m pip install --quiet -e ".[peers]"
 	$(PY) -m benchmarks.agreement
 
-lessons: .venv/installed  ## open the lessons in JupyterLab
-	$(PY) -m jupyter lab lessons/README.md
+lessons: .venv/installed  ## open the first lesson in JupyterLab
+	$(PY) -m jupyter lab lessons/01_why_transform.ipynb
 
 clean:  ## remove the virtual environment and the caches, not the runs
 	rm -rf .venv .pytest_cache .ruff_cache .coverage *.egg-info

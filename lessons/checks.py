@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import habits
 import numpy as np
-from compare import TOLERANCE, agree, as_tuple, copies, difference
+from compare import TOLERANCE, agree, apart, as_tuple, copies, difference
 
 
 class Mistake(NamedTuple):
@@ -72,7 +72,7 @@ def _problem(exercise, function):
             if shape != np.shape(e):
                 return (f"{result} has the shape {shape}; it should be {np.shape(e)}, for arguments of "
                         f"{_shapes(case)}.{_hint(exercise, function)}")
-    if max(_largest(exercise, function).values()) > TOLERANCE:
+    if max(_largest(exercise, function, difference).values()) > TOLERANCE:
         more = _hint(exercise, function) or _first_wrong(exercise, function)
         return f"not yet. {_differences(exercise, function)}{more}"
     careless = habits.careless(exercise, function)
@@ -98,16 +98,16 @@ def _results(exercise, function):
                        as_tuple(exercise.solution(*copies(case))), strict=True)
 
 
-def _largest(exercise, function):
-    """The largest difference of each result."""
+def _largest(exercise, function, measure):
+    """The largest difference of each result, by such a measure."""
     largest = dict.fromkeys(exercise.results, 0.0)
     for name, given, expected in _results(exercise, function):
-        largest[name] = max(largest[name], difference(given, expected))
+        largest[name] = max(largest[name], measure(given, expected))
     return largest
 
 
 def _differences(exercise, function):
-    parts = [f"{name} {value:.1e}" for name, value in _largest(exercise, function).items()]
+    parts = [f"{name} {value:.1e}" for name, value in _largest(exercise, function, apart).items()]
     return f"Largest difference: {', '.join(parts)}."
 
 

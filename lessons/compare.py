@@ -21,13 +21,16 @@ def results_of(function, case, count=1):
     return tuple(np.asarray(r, dtype=float) for r in as_tuple(function(*copies(case)), count))
 
 
-def difference(a, b):
-    """The largest difference; as a part of b's largest entry, where that is above 1. NaN is equal to NaN only."""
+def apart(a, b):
+    """The largest difference of two entries. NaN is equal to NaN only."""
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if a.size == 0:
-        return 0.0
-    apart = np.where(np.isnan(a) & np.isnan(b), 0, np.abs(a - b))
-    return float(np.nan_to_num(apart, nan=np.inf).max() / np.nanmax(np.abs(b), initial=1))
+    each = np.where(np.isnan(a) & np.isnan(b), 0, np.abs(a - b))
+    return float(np.nan_to_num(each, nan=np.inf).max(initial=0))
+
+
+def difference(a, b):
+    """The same as a part of b's largest entry, where that is above 1."""
+    return apart(a, b) / float(np.nanmax(np.abs(np.asarray(b, dtype=float)), initial=1))
 
 
 def equal(a, b):

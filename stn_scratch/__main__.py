@@ -119,6 +119,9 @@ def _train_one(model, out, *, resume, overwrite, **given):
     """Train one model -> a line of the table."""
     if resume:
         stored = load_config(out / CONFIG)
+        if not (out / CHECKPOINT).exists():
+            raise FileNotFoundError(f"{out} holds a run that was stopped before its first checkpoint: begin again with "
+                                    "--overwrite")
         config = resume_config(stored, {"model": model, **given} if model else given)
         if config.iterations != stored.iterations:
             falls = "falls to 0 in the first" if config.decay == "cosine" else "is divided by ten every"
@@ -156,9 +159,9 @@ def train(*, model=(None,), out=None, resume=False, overwrite=False, recipe=None
         folder = out or Path("runs") / f"{shown}-{given.get('data', Config.data)}-{given.get('seed', Config.seed)}"
         if out and len(model) > 1:
             folder = out / shown
-        # of several models, the later ones may not have begun when the run was interrupted
-        goes_on = resume and (len(model) == 1 or (folder / CONFIG).exists())
-        table.append(_train_one(name, folder, resume=goes_on, overwrite=overwrite, **given))
+        # of several models, the later ones may not have come to a checkpoint when the run was interrupted
+        goes_on = resume and (len(model) == 1 or (folder / CHECKPOINT).exists())
+        table.append(_train_one(name, folder, resume=goes_on, overwrite=overwrite or resume, **given))
     if len(table) > 1:
         print(f"\n{'model':<10}{'parameters':>12}{'test error':>14}{'seconds':>10}   what it looks at")
         for shown, parameters, error, seconds, looks in table:
@@ -173,8 +176,10 @@ def evaluate(*, run, data_dir, device):
     step, _ = load_checkpoint(run / CHECKPOINT, loaded.params)
     error, images = loop.error_on(loaded, batches.TEST)
     print(f"{config.model}, {count_parameters(loaded.params):,} parameters, after step {step}, on {source}")
-    _pictures(loaded)
-    print(f"test error: {error:.2f} % ({images} images)")
+    try:
+        _pictures(loaded)
+    finally:  # a folder that cannot be written takes nothing from the figure
+        print(f"test error: {error:.2f} % ({images} images)")
 
 
 def read(*, name, out):
@@ -224,7 +229,8 @@ def main(arguments=None):
     name = options.pop("command")
     command = {"train": train, "evaluate": evaluate, "experiments": experiments.experiments, "read": read,
                "info": info}[name]
-    again = "the same command" + ("" if name == "experiments" else " and --resume")
+    again = "the same command" + ("" if name == "experiments" else
+                                  ", with --resume for --overwrite" if options.get("overwrite") else " and --resume")
     ranks = parallel.Ranks()
     try:
         if options.get("executor") != "mpi":  # whose processes do not train one network together: each runs its own
@@ -241,7 +247,8 @@ def main(arguments=None):
         ranks.last_words(f"{stop}. Go on with {again}.", together=True)
         return 130
     except KeyboardInterrupt:
-        ranks.last_words(f"stn_scratch: stopped; a run goes on from its last checkpoint with {again}")
+        more = f"; a run goes on from its last checkpoint with {again}" if name in ("train", "experiments") else ""
+        ranks.last_words(f"stn_scratch: stopped{more}")
         return 130
     except loop.NotFinite as error:
         ranks.last_words(f"stn_scratch: {error}", together=True)

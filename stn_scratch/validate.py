@@ -99,9 +99,9 @@ def check_size(name, value, *, rank=2):
 
 
 def check_whole(name, value, *, least=1):
-    """Raise ValueError unless `value` is a whole number of at least `least`, 1 or 0 (a stride, a seed)."""
+    """Raise ValueError unless `value` is a whole number of at least `least`: a stride of 1, a seed of 0."""
     if not _is_whole(value) or value < least:
-        wanted = "a positive whole number" if least else "a whole number, 0 or more"
+        wanted = "a positive whole number" if least == 1 else f"a whole number, {least} or more"
         raise ValueError(f"{name} must be {wanted}, not {value!r}")
 
 

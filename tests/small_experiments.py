@@ -27,6 +27,7 @@ def options(tmp_path, *words):
 
 
 def record(name, seed, error, schedule="first"):
-    return {"row": name, "schedule": schedule, "seed": seed, "test_error": error, "parameters": 100_000 + seed,
+    return {"row": name, "schedule": schedule, "seed": seed, "test_error": error, "test_images": 10_000,
+            "parameters": 100_000 + seed,
             "minutes": 4.0 + seed, "device": "CPU, 1 thread", "commit": "abc1234",
             "config": {"iterations": 1500, "batch": 256}}

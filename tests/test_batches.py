@@ -39,7 +39,7 @@ def bytes_of(images):
 # Splits
 
 
-@pytest.mark.parametrize(("part", "held_out"), [(0.1, 400), (0.5, 2000), (0.0001, 1), (0.9, 3600)])
+@pytest.mark.parametrize(("part", "held_out"), [(0.1, 400), (0.5, 2000), (0.0001, 1), (0.9, 3600), (0.9999, 3999)])
 def test_validation_digits_are_the_last_training_digits(digits, part, held_out):
     splits = batches.splits(digits, "rts", validation=part, device="cpu")
     train, validation, test = (splits[purpose] for purpose in (TRAINING, VALIDATION, TEST))

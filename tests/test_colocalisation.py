@@ -100,13 +100,29 @@ def test_a_resumed_run_is_the_run_never_interrupted(whole, encoder, tmp_path, mo
     assert boxes[0] == boxes[1]
 
 
+@pytest.mark.parametrize("number", [2, 4])
+def test_ctrl_c_after_the_step_is_saved_or_heard_in_the_next(encoder, tmp_path, monkeypatch, number):
+    """Between a step and its checkpoint there is work to do, too."""
+    log_boxes = learning._log_boxes
+
+    def log_and(run, k, *rest):
+        log_boxes(run, k, *rest)
+        if k == number:
+            ctrl_c()
+
+    monkeypatch.setattr(learning, "_log_boxes", log_and)
+    with pytest.raises(loop.Interrupted, match=f"^stopped after step {number} of 8, saved in "):
+        learning.run(Config(encoder, **TINY), tmp_path)
+    assert step_saved(tmp_path) == number
+
+
 @pytest.mark.parametrize(("number", "last"), [(1, "there is no checkpoint yet"), (6, "the last good checkpoint is {}")])
 def test_a_run_that_blows_up_says_so(encoder, tmp_path, monkeypatch, number, last):
     step = learning.step
     monkeypatch.setattr(learning, "step", lambda run, k, *rest: step(run, k, *rest) * (math.nan if k == number else 1))
     last = last.format(tmp_path / run_folder.CHECKPOINT)
     with raises(loop.NotFinite, f"step {number + number % 2}: the loss is nan, or a parameter is not finite; {last}. "
-                                "A smaller lr or clip_norm may help"):
+                                "Begin anew with a smaller lr or clip_norm: a run that goes on keeps its own"):
         learning.run(Config(encoder, **TINY), tmp_path)
     assert (step_saved(tmp_path) == 4) if number > 4 else not (tmp_path / run_folder.CHECKPOINT).exists()
 
@@ -130,7 +146,7 @@ def test_parameters_that_blow_up_are_found(tmp_path):
     run = small_run(np)._replace(folder=tmp_path)
     run.params.flat[7] = math.inf
     with raises(loop.NotFinite, "step 5: the loss is 0.5, or a parameter is not finite; there is no checkpoint yet. "
-                                "A smaller lr or clip_norm may help"):
+                                "Begin anew with a smaller lr or clip_norm: a run that goes on keeps its own"):
         check_finite(run, 5, 0.5)
 
 
@@ -174,7 +190,7 @@ def test_the_picture_has_a_row_an_image_and_a_column_a_step(whole, monkeypatch):
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **_: drawn.append((figure, path)))
     path = draw_boxes(whole[0])
     figure, saved_as = drawn[0]
-    assert path == whole[0].folder / "localised.png" and saved_as.name == f"{path}.part"
+    assert path == whole[0].folder / "localised.png" and str(saved_as.name).startswith(f"{path}.")
     titles = [ax.get_title().partition("\n")[0] for ax in figure.axes]
     assert titles == ["step 0", "step 2", "step 4", "step 8"] + 16 * [""]
     frame, window = figure.axes[0].patches
@@ -189,6 +205,17 @@ def test_the_command(encoder, tmp_path, monkeypatch, capsys):
     assert command.main([encoder, str(tmp_path), "--label", "3"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("localised: 0 % (5 images), mean IoU 0.")
+
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "draw_boxes", pressed)
+        assert command.main([encoder, str(tmp_path), "--label", "3", "--overwrite"]) == 130
+    out, err = capsys.readouterr()
+    assert out.startswith("localised: ") and err.endswith("with the same command, with --resume for --overwrite\n")
+    assert command.main([encoder, str(tmp_path), "--label", "3", "--resume"]) == 0
+    capsys.readouterr()
     assert (tmp_path / "localised.png").read_bytes()[:4] == b"\x89PNG"
     assert command.main([str(tmp_path / "nowhere"), str(tmp_path / "new")]) == 2
     assert capsys.readouterr().err.startswith("stn_scratch.colocalisation: ")

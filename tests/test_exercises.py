@@ -59,9 +59,10 @@ def divide(size):
     (lambda size: "G", "04.1 stops with ValueError: could not convert string to float: 'G'\n     for arguments of "),
     (lambda size: [None], "04.1 G has the shape (1,); it should be (3, 15)"),
     (lambda size: np.ones((15, 3)) if size == (3, 5) else 1 / 0, "04.1 G has the shape (15, 3); it should be (3, 15)"),
-    (lambda size: np.full((3, size[0] * size[1]), np.nan), "04.1 not yet. Largest difference: G "),
+    (lambda size: np.full((3, size[0] * size[1]), np.nan), "04.1 not yet. Largest difference: G inf."),
+    (lambda size: np.full((3, size[0] * size[1]), 101.0), "04.1 not yet. Largest difference: G 1.0e+02."),
 ], ids=["stub", "None", "Ellipsis", "raises", "too many", "shape", "ragged", "text", "hollow", "later",
-        "NaN"])
+        "NaN", "far"])
 def test_what_a_check_says(function, said, capsys):
     solution = checks().exercises()["04.1"].solution
     assert checks().check("04.1", function) is solution

@@ -1,5 +1,7 @@
 """The pictures of RESULTS.md show the errors of the records, and only digits that the ST-CNN alone gets right."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from small_experiments import make_small, record
@@ -10,6 +12,7 @@ from stn_scratch.experiments.records import Cell
 from stn_scratch.experiments.runners import Place, config_of
 from stn_scratch.training import batches, loop, run_folder
 from stn_scratch.training.checkpoint import load_checkpoint
+from stn_scratch.training.config import Config, save_config
 
 
 def test_errors():
@@ -35,6 +38,17 @@ def trained(tmp_path, monkeypatch):
     for name in ("rts/cnn", "rts/st-cnn-affine"):
         running.run_cell(Cell(name, "first", 0), Place(tmp_path, threads=1), progress=False)
     return tmp_path
+
+
+def test_where_the_data_are_is_asked_for_or_remembered(tmp_path, monkeypatch):
+    save_config(tmp_path / "config.json", Config(data_dir="there"))
+    asked = []
+    run = SimpleNamespace(params=None)
+    monkeypatch.setattr(figures.loop, "prepare", lambda config, _: asked.append(config.data_dir) or (run, ""))
+    monkeypatch.setattr(figures, "load_checkpoint", lambda *_: None)
+    for data_dir in (None, "here"):
+        assert figures._trained(tmp_path, data_dir) is run
+    assert asked == ["there", "here"]
 
 
 def test_rescued_digits(trained):

@@ -1,9 +1,16 @@
 """The command `experiments`: several cells, in turn and at once, the list, the page."""
 
+import argparse
+import json
+import os
 import shlex
+import signal
+import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from small_experiments import make_small, options, record
@@ -11,11 +18,18 @@ from small_runs import at_step, ctrl_c
 
 from stn_scratch.__main__ import main
 from stn_scratch.experiments import command, rows, running, table
-from stn_scratch.experiments.records import Cell, read_record
+from stn_scratch.experiments.records import Cell, collect, read_record
 from stn_scratch.experiments.runners import Place
 from stn_scratch.training import parallel
 
 PLACE = Place("runs", threads=1)
+
+
+def parser():
+    made = argparse.ArgumentParser()
+    command.add_options(made)
+    return made
+
 
 # Several at once
 
@@ -51,6 +65,38 @@ def test_ctrl_c_of_one_command_ends_all(capsys, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         running.run_at_once(cells, PLACE, ThreadPoolExecutor(1))
     assert len(called) < 50 and capsys.readouterr().out == "fine\n"
+
+
+@pytest.mark.parametrize("parent", [True, False])
+def test_sigterm_ends_all(tmp_path, monkeypatch, parent):
+    """That of the parent and that of a command: every command is told to end, and waited for."""
+    wait = ("import os, pathlib, signal, sys, time\n"
+            "signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(sys.argv[3] + '.ended').touch(), os._exit(130)))\n"
+            "pathlib.Path(sys.argv[3]).write_text(str(os.getpid())); time.sleep(100)")
+    monkeypatch.setattr(running, "PROGRAM", (sys.executable, "-c", wait))
+    begun = [tmp_path / str(seed) for seed in (0, 1)]
+    monkeypatch.setattr(Cell, "arguments", lambda cell: ["", "", str(tmp_path / str(cell.seed))])
+
+    def end():
+        while not all(path.exists() and path.read_text() for path in begun):
+            time.sleep(0.01)
+        os.kill(os.getpid() if parent else int(begun[0].read_text()), signal.SIGTERM)
+
+    ender = threading.Thread(target=end)
+    ender.start()
+    with pytest.raises(KeyboardInterrupt):
+        running.run_at_once([Cell("r/fcn", "first", seed) for seed in range(9)], PLACE, ThreadPoolExecutor(2))
+    ender.join()
+    left = {path.name for path in tmp_path.iterdir()}
+    # in the place of one that ended by itself another may have begun
+    assert {"0", "0.ended", "1", "1.ended"} <= left <= {"0", "0.ended", "1", "1.ended", "2", "2.ended"}
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and not running._at_work
+
+
+def test_several_at_once_are_no_work_for_ranks(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command.parallel, "ranks", lambda: SimpleNamespace(size=2, rank=0))
+    with pytest.raises(ValueError, match="^jobs must be 1 under mpirun"):
+        command.experiments(**vars(parser().parse_args(options(tmp_path, "--missing", "--jobs", "2")[1:])))
 
 
 def test_a_command_runs_alone_under_mpirun(monkeypatch):
@@ -114,6 +160,8 @@ def test_run_list_and_missing(tmp_path, capsys, monkeypatch):
                                                                          ("rts/cnn", "1"))]
     assert main(options(tmp_path, "--missing", "--threads", "1", "--quiet")) == 0
     assert capsys.readouterr().out.startswith("rts/cnn, first, seed 0: ")
+    assert main(options(tmp_path, "--missing")) == 0
+    assert capsys.readouterr().out == "nothing is missing by the schedule first, seed 0\n"
     with monkeypatch.context() as patch:
         at_step(patch, 3, ctrl_c)
         assert main(options(tmp_path, "--run", "r/cnn", "--seed", "1", "--threads", "1", "--quiet")) == 130
@@ -155,11 +203,19 @@ def test_the_page(tmp_path, monkeypatch):
     assert "| error, % (the paper's), `first` | R | RTS |\n|---|---|---|\n| fcn |  | 9.00 (5.2) |\n" \
            "| cnn | 2.50 [1.00, 4.50] (1.2) | 3.00 (0.8) |\n| cnn, `better` |  | 0.88 (0.8) |\n" \
            "| st-cnn tps | 0.25 (0.7) |  |\n" in text
-    assert "| 1.2 | 2.50 [1.00, 4.50] | 0, 1, 2 | 1,500 x 256 | 100,000, 100,001, 100,002 | 5.0 | CPU, 1 thread " \
-           "| abc1234 | `--run r/cnn --schedule first --seed 0 1 2` |\n" in text
+    assert "| 1.2 | 2.50 [1.00, 4.50] | 0, 1, 2 | 10,000 | 1,500 x 256 | 100,000, 100,001, 100,002 | 5.0 " \
+           "| CPU, 1 thread | abc1234 | `--run r/cnn --schedule first --seed 0 1 2` |\n" in text
     assert "| error, % (the paper's), `first` | TC |\n|---|---|\n| fcn | 20.00 (13.2) |\n" in text
     assert "](docs/errors.png)\n" in text and "digits.png" not in text
     assert "- `better`:" in text and "- `paper`:" not in text
+
+
+def test_a_record_of_another_version_is_left_out(tmp_path):
+    """Of a row or a schedule that is not known here."""
+    for k, (name, schedule) in enumerate((("r/cnn", "first"), ("r/cnn", "forever"), ("r/dnn", "first"))):
+        (tmp_path / str(k)).mkdir()
+        (tmp_path / str(k) / "record.json").write_text(json.dumps(record(name, 0, 1.0, schedule)))
+    assert list(collect(tmp_path, tmp_path / "none")) == [Cell("r/cnn", "first", 0)]
 
 
 def test_no_record_at_all(tmp_path, capsys):

@@ -73,7 +73,7 @@ def test_the_last_good_checkpoint_is_named_and_kept(tmp_path, monkeypatch):
 @pytest.mark.parametrize("lr", [1e30, 1e39])
 def test_a_run_that_blows_up_stops_with_its_checkpoint_finite(tmp_path, lr):
     """No warnings either: the sentence says it all (pytest turns them into errors)."""
-    with pytest.raises(loop.NotFinite, match=r"^step \d: the loss is .* layer \d .* A smaller --lr"):
+    with pytest.raises(loop.NotFinite, match=r"^step \d: the loss is .* layer \d .* Begin anew with a smaller --lr"):
         loop.start(Config(**SMALL | {"lr": lr, "checkpoint_every": 1}), tmp_path, progress=False)
     if (tmp_path / run_folder.CHECKPOINT).exists():
         assert np.isfinite(checkpoint(tmp_path)["params"]).all()

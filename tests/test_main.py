@@ -17,6 +17,7 @@ import pytest
 from command_line import LAST_LINE, PROGRESS, TINY, call, figure, files, refused, succeeds
 from small_runs import few_digits
 
+from stn_scratch import __main__ as command
 from stn_scratch.data import tasks
 from stn_scratch.data.tasks import TASKS
 from stn_scratch.grids import TRANSFORMATIONS
@@ -207,6 +208,52 @@ def test_ctrl_c_before_and_after_the_training(tmp_path, few, monkeypatch, where)
     said = [line for line in err.splitlines() if not PROGRESS.fullmatch(line)]
     assert (status, said) == (130, ["stn_scratch: stopped; a run goes on from its last checkpoint with the "
                                    "same command and --resume"])
+    status, _, err = call("train", *TINY, "--model", "fcn", "--iterations", 2, "--out", tmp_path / "run", "--overwrite")
+    assert status == 130 and err.endswith("with the same command, with --resume for --overwrite\n")
+
+
+def test_ctrl_c_where_nothing_can_be_gone_on_with(trained, few, monkeypatch):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "error_on", pressed)
+    assert call("evaluate", trained[0]) == (130, "", "stn_scratch: stopped\n")
+
+
+def test_a_run_goes_on_with_the_digits_that_it_found(tmp_path, few, monkeypatch):
+    """Started with the embedded digits for want of others, it must not go on with all of MNIST's."""
+    options = [*TINY[2:], "--model", "fcn", "--iterations", 1, "--out", tmp_path]
+    succeeds("train", *options)
+    asked, load = [], tasks.load_digits
+    monkeypatch.setattr(tasks, "load_digits", lambda *given, source: asked.append(source) or load())
+    succeeds("train", *options, "--resume")
+    succeeds("train", *options, "--resume", "--digits", "auto")
+    succeeds("evaluate", tmp_path)
+    assert asked == ["embedded"] * 3
+    assert refused("train", *options, "--resume", "--digits", "mnist") == (
+        "stn_scratch: --digits must stay 'embedded', as the run was started, not 'mnist'\n")
+
+
+def test_a_run_that_was_stopped_before_its_first_checkpoint(tmp_path, few):
+    """By itself it is a sentence; as one of several models it begins again."""
+    options = [*TINY, "--iterations", 1, "--out", tmp_path]
+    succeeds("train", *options, "--model", "fcn", "cnn")
+    (tmp_path / "cnn" / "checkpoint.npz").unlink()
+    text = refused("train", *options[:-1], tmp_path / "cnn", "--resume")
+    assert text == (f"stn_scratch: {tmp_path / 'cnn'} holds a run that was stopped before its first checkpoint: begin "
+                    "again with --overwrite\n")
+    succeeds("train", *options, "--model", "fcn", "cnn", "--resume")
+    assert (tmp_path / "cnn" / "checkpoint.npz").exists()
+
+
+def test_a_folder_that_no_picture_can_be_written_into(trained, few, monkeypatch):
+    def full(*_):
+        raise OSError("cannot write curves.png: No space left on device")
+
+    monkeypatch.setattr(command, "write_report", full)
+    status, out, err = call("evaluate", trained[0])
+    assert (status, err) == (2, "stn_scratch: cannot write curves.png: No space left on device\n")
+    assert figure(out) == figure(trained[1])
 
 
 def test_resume_refuses_other_options(trained, few):

@@ -32,6 +32,7 @@ def trained(tmp_path_factory):
     (["train", "--iterations", "0"], "--iterations must be a positive whole number, not 0"),
     (["train", "--seed", "-1"], "--seed must be a whole number, 0 or more, not -1"),
     (["train", "--validation", "1"], "--validation must be a part of the digits, between 0 and 1, not 1.0"),
+    (["train", "--decay", "cosine", "--decay-every", "0"], "--decay-every must be a positive whole number, not 0"),
     (["train", "--validate-every", "0"], "--validate-every must be a positive whole number, not 0"),
     (["train", "--lr", "nan", "--digits", "embedded"], "--lr must be a finite number, 0 or more, not nan"),
     (["train", "--digits", "embedded", "--data-dir", "here"],

@@ -30,20 +30,28 @@ def main(arguments=None):
     either("--overwrite", action="store_true", help="throw away a run that stands in OUT")
     options = vars(parser.parse_args(arguments))
     out, resume, overwrite = (options.pop(name) for name in ("out", "resume", "overwrite"))
+    again = ", with --resume for --overwrite" if overwrite else " and --resume"
     try:
         if out.resolve() == Path(options["encoder"]).resolve():
             raise ValueError(f"OUT must be another folder than ENCODER, not {out}")
         if not (resume or overwrite):
             check_free(out, otherwise="name another folder")
         done, record = run(Config(**options), out, resume=resume)
+        try:
+            print(f"pictures: {draw_boxes(done)}")
+        finally:  # a picture that cannot be written takes nothing from the figure
+            print(f"localised: {record['localised']:.0f} % ({len(record['boxes'])} images), mean IoU "
+                  f"{record['iou']:.2f}")
     except loop.Interrupted as stop:
-        print(f"{stop}. Go on with the same command and --resume.", file=sys.stderr)
+        print(f"{stop}. Go on with the same command{again}.", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("stn_scratch.colocalisation: stopped; a run goes on from its last checkpoint with the same command"
+              f"{again}", file=sys.stderr)
         return 130
     except (OSError, RuntimeError, ValueError, loop.NotFinite) as error:
         print(f"stn_scratch.colocalisation: {error}", file=sys.stderr)
         return 2
-    print(f"pictures: {draw_boxes(done)}")
-    print(f"localised: {record['localised']:.0f} % ({len(record['boxes'])} images), mean IoU {record['iou']:.2f}")
     return 0
 
 

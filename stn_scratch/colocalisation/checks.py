@@ -3,8 +3,15 @@
 from dataclasses import asdict
 
 from stn_scratch.backend import get_array_module
-from stn_scratch.training import loop
+from stn_scratch.training import loop, parallel
 from stn_scratch.training.run_folder import last_checkpoint
+
+
+def check_alone():
+    """Raise RuntimeError in one of several processes that mpirun started: they would all do the same."""
+    if parallel.ranks().size > 1:
+        raise RuntimeError("a co-localisation runs in one process: start it without mpirun, or by experiments with "
+                           "--executor mpi")
 
 
 def check_same(stored, config):
@@ -21,4 +28,5 @@ def check_finite(run, number, loss):
     if bool(xp.isfinite(run.params.flat).all()) and loss - loss == 0:
         return
     raise loop.NotFinite(f"step {number}: the loss is {loss}, or a parameter is not finite; "
-                         f"{last_checkpoint(run.folder)}. A smaller lr or clip_norm may help")
+                         f"{last_checkpoint(run.folder)}. Begin anew with a smaller lr or clip_norm: a run that goes "
+                         "on keeps its own")

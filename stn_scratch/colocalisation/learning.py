@@ -22,7 +22,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from stn_scratch.backend import get_array_module, to_device, to_host
-from stn_scratch.colocalisation.checks import check_finite, check_same
+from stn_scratch.colocalisation.checks import check_alone, check_finite, check_same
 from stn_scratch.colocalisation.config import Config
 from stn_scratch.colocalisation.encoder import WINDOW, Encoder, load_encoder
 from stn_scratch.colocalisation.images import CANVAS, boxes_of, draw_scene, overlap
@@ -189,6 +189,7 @@ def run(config, folder, *, resume=False):
     and the `boxes` found, x, y, side of each image. Raises loop.Interrupted after Ctrl-C, loop.NotFinite, and
     OSError, RuntimeError or ValueError, one sentence, for a folder or a file that cannot be used.
     """
+    check_alone()
     ready = prepare(config, folder)
     rng, done = batches.generator(config.seed, PAIRS), 0
     width = blur_for(ready, np.array([[config.scales[0], 0, 0]]))
@@ -236,11 +237,12 @@ def _learn(run, rng, done, width):
             if number % config.focus_every == 0:
                 width = blur_for(run, windows(run, images))
                 images = blurred(run.scene.images, width)
-            if number % config.checkpoint_every == 0 or ends:
+            stops = bool(asked)
+            if number % config.checkpoint_every == 0 or ends or stops:
                 check_finite(run, number, float(latest))
                 state = {"generator": rng.bit_generator.state, "blur": width}
                 save_checkpoint(run.folder / CHECKPOINT, run.params, run.optimiser, step=number,
                                 generator_state=state)
-            if asked and number < config.iterations:
+            if stops and number < config.iterations:
                 raise loop.Interrupted(f"stopped after step {number} of {config.iterations}, saved in {run.folder}")
     return images

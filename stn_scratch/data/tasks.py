@@ -66,6 +66,7 @@ TASKS |= {
                 (SIDE, SIDE, 3), draw_photographs, classes=SPECIES, load=load_birds, hold_out=hold_out_groups),
     "gtsrb": Task("photographs of traffic signs, from a file: name it by --data-dir", SIGNS, draw_photographs,
                   classes=SIGN_CLASSES, load=load_signs, hold_out=hold_out_groups),
-    "volume": Task("a digit as a slab, turned by up to 45 degrees in space, at a random place of 60x60x60 voxels",
+    "volume": Task("a digit as a slab, turned by up to 45 degrees in space, at a random place of 60x60x60 voxels; "
+                   "for volume-cnn and volume-st-cnn",
                    (60, 60, 60, 1), draw_volume),
 }

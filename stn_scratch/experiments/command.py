@@ -10,6 +10,7 @@ from stn_scratch.experiments.runners import FOLDERS, Place, encoder_of
 from stn_scratch.experiments.schedules import SCHEDULES
 from stn_scratch.experiments.table import write_results
 from stn_scratch.models import build_model
+from stn_scratch.training import parallel
 from stn_scratch.training.checkpoint import load_checkpoint
 from stn_scratch.training.config import load_config
 from stn_scratch.training.run_folder import CHECKPOINT, CONFIG, RECORD, read_metrics
@@ -79,8 +80,12 @@ def experiments(**given):
 
 def _run(cells, place, options):
     check_whole("jobs", options.jobs)
+    if options.jobs > 1 and options.executor == "local" and parallel.ranks().size > 1:
+        raise ValueError("jobs must be 1 under mpirun, whose processes train each network together, or --executor mpi")
     if not options.run:
         cells = [cell for cell in cells if not _finished(cell, options)]
+        if not cells:
+            print(f"nothing is missing by the schedule {options.schedule}, seed {' '.join(map(str, options.seed))}")
     failed = 0
     for stage in _stages(cells, place):
         if options.jobs == 1 and options.executor == "local":

@@ -91,7 +91,8 @@ def rescued(place, seed):
 
 
 def _trained(folder, data_dir):
-    config = resume_config(load_config(folder / CONFIG), {"device": "cpu", "data_dir": data_dir})
+    given = {"device": "cpu"} | ({"data_dir": data_dir} if data_dir else {})
+    config = resume_config(load_config(folder / CONFIG), given)
     run, _ = loop.prepare(config, folder)
     load_checkpoint(folder / CHECKPOINT, run.params)
     return run

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stn_scratch.experiments.rows import ROWS
+from stn_scratch.experiments.schedules import SCHEDULES
 from stn_scratch.training.config import versions
 from stn_scratch.training.files import copy_whole, replacing
 from stn_scratch.training.run_folder import CONFIG, RECORD
@@ -75,7 +76,8 @@ def collect(runs, records):
     """All records by cell, kept or in run folders; where there are both, that of the run folder."""
     paths = [*sorted(Path(records).glob("*/*.json")), *sorted(Path(runs).glob(f"**/{RECORD}"))]
     found = [read_record(path) for path in paths]
-    return {cell_of(record): record for record in found if record["row"] in ROWS}
+    return {cell_of(record): record for record in found
+            if record["row"] in ROWS and record["schedule"] in SCHEDULES}
 
 
 def keep(runs, records):

@@ -34,7 +34,9 @@ A digit at a random place, and six 6 x 6 pieces of other digits. The paper does 
 ours is affine."""),
     "readers": Table("Cluttered MNIST (the paper's readers)", """
 `cluttered-file`: a file of 10,000 training, 1,000 validation and 1,000 test images of 40 x 40 pixels that several of
-the paper's readers used; a published figure for it is 5.7 % with a transformer and 14.2 % without (matconvnet).
+the paper's readers used, `mnist_sequence1_sample_5distortions5x5.npz` from the folder data of
+github.com/daviddao/spatial-transformer-tensorflow; its rows want it in `DIR/cluttered_mnist`, and `--data-dir DIR`. A
+published figure for it is 5.7 % with a transformer and 14.2 % without (matconvnet).
 `cluttered-40`, `cluttered-60`: our own generator, with digits anywhere on the canvas. `mst-cnn` has a transformer
 before each of its two convolutions."""),
     "addition": Table("MNIST addition (App. A.1)", """
@@ -51,7 +53,9 @@ loss leaves open."""),
 The mechanism, not the paper's number: CUB-200 and a trained Inception are not part of this. Two or four attention
 transformers of fixed scale 0.5, placed by one localisation network, and a small CNN for each; `parts-cnn` reads the
 whole image at half the resolution. `fine-grained`: creatures of our own making, told apart by two small parts;
-`gtsrb`: traffic signs."""),
+`gtsrb`: traffic signs of 43 kinds, a tenth of the German benchmark on 32 x 32 pixels (of at most 40 signs a kind the
+frames 9, 19 and 29, and of each kind's test images the first 60): not to be compared with its published results. Its
+rows want them as the .npz that `data/photographs.py` describes, in `DIR/gtsrb`, and `--data-dir DIR`."""),
     "house": Table("House numbers (Sec. 4.2)", """
 Strips of one to five MNIST digits, turned, scaled and placed at random on 64 x 64 pixels, read by five softmaxes; the
 error is that of whole sequences. SVHN itself is not part of this (`--data svhn` reads it); on it the paper reports 4.0,

@@ -78,8 +78,7 @@ def encoder_of(cell):
 
 def colocalise(cell, place, *, begun, progress):
     """Find the digits of one class -> the record; its error is the share of those that were not found."""
-    if parallel.ranks().size > 1:
-        raise RuntimeError("a co-localisation runs in one process: start it without mpirun, or with --executor mpi")
+    colocalisation.check_alone()
     encoder = encoder_of(cell).folder(place.runs)
     if not (encoder / RECORD).is_file():
         raise ValueError(f"{cell.row} compares windows by the network of {ENCODER}, which has not been trained here")

@@ -1,10 +1,12 @@
 """Running cells: one after the other, several at once on one machine, or on many by MPI. Each goes on where it was."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 from stn_scratch.experiments.records import cell_of, read_record, write_record
 from stn_scratch.experiments.rows import ROWS
@@ -13,7 +15,10 @@ from stn_scratch.training import parallel
 from stn_scratch.training.loop import NotFinite
 from stn_scratch.training.run_folder import CHECKPOINT, RECORD, locked
 
-STOPPED = 130  # the status of a command that Ctrl-C ended
+STOPPED = 130  # the status of a command that Ctrl-C or SIGTERM ended
+PROGRAM = (sys.executable, "-m", "stn_scratch")
+_at_work = set()  # commands of this process that have not ended
+_told_to_end = threading.Event()  # they, and those that a thread is just about to begin
 
 
 def run_cell(cell, place, *, progress):
@@ -55,11 +60,12 @@ def run_in_turn(cells, place, *, progress):
 def run_at_once(cells, place, executor):
     """The cells as commands of their own, by an executor of concurrent.futures. Gives the number that failed.
 
-    One that Ctrl-C ended ends all, by KeyboardInterrupt.
+    Ctrl-C and SIGTERM end all, and so does a command that one of them ended: each saves what it has and is waited for,
+    then KeyboardInterrupt is raised.
     """
     ending = [*place.options(), "--quiet"]
     failed = 0
-    with executor:
+    with _ended_together(), executor:
         pending = {executor.submit(call, [*cell.arguments(), *ending]): cell for cell in cells}
         try:
             for future in as_completed(pending):
@@ -69,18 +75,41 @@ def run_at_once(cells, place, executor):
                 failed += status != 0
                 print(words.strip() or f"{name(pending[future])}: ended with status {status}", flush=True)
         except KeyboardInterrupt:
-            # Ctrl-C reached the commands, too, as it does on a terminal: each saves what it has, and is waited for
-            executor.shutdown(wait=True, cancel_futures=True)
+            executor.shutdown(wait=False, cancel_futures=True)
+            # on a terminal Ctrl-C reaches the commands, too, and a SIGTERM after it changes nothing
+            _told_to_end.set()
+            for command in list(_at_work):
+                command.terminate()
             raise
     return failed
+
+
+@contextmanager
+def _ended_together():
+    """SIGTERM is Ctrl-C within it, in the main thread, which alone may ask for signals."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
+    try:
+        yield
+    finally:
+        _told_to_end.clear()
+        if main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def call(arguments):
     """Run one command of the package in a process of its own, alone even under mpirun -> its status and last words."""
     environment = {name: value for name, value in os.environ.items() if name not in parallel.LAUNCHED}
-    done = subprocess.run([sys.executable, "-m", "stn_scratch", *arguments], env=environment, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    return done.returncode, done.stdout
+    with subprocess.Popen([*PROGRAM, *arguments], env=environment, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT) as command:
+        _at_work.add(command)
+        if _told_to_end.is_set():
+            command.terminate()
+        try:
+            words, _ = command.communicate()
+        finally:
+            _at_work.discard(command)
+    return command.returncode, words
 
 
 def executor_of(kind, jobs):

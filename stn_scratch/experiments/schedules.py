@@ -14,7 +14,8 @@ class Schedule(NamedTuple):
 SCHEDULES = {
     "first": Schedule(
         "ours, a first pass of some minutes a row on a CPU: 100,000 parameters and 1,500 steps for networks with "
-        "convolutions, 400,000 and 6,000 for those without (FCN): compare each kind with its own",
+        "convolutions, 400,000 and 6,000 for those without (FCN), if the table says nothing else: compare each "
+        "kind with its own",
         {"iterations": 1500, "batch": 256, "parameters": 100_000, "decay": "cosine"},
         {"iterations": 6000, "parameters": 400_000}),
     "longer": Schedule(

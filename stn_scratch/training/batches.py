@@ -35,7 +35,8 @@ def generator(seed, purpose):
 
 def splits(digits, data, *, validation, device):
     """Training, validation and test images of the task `data`, on `device`. Validation images are held-out training."""
-    held_out = max(1, round(validation * len(digits.train_labels)))
+    count = len(digits.train_labels)
+    held_out = min(max(1, round(validation * count)), max(1, count - 1))
     train_images, train_labels, validation_images, validation_labels = TASKS[data].hold_out(digits, validation=held_out)
     move = to_device if device == "gpu" else (lambda a: a)
     return {purpose: Split(move(images), move(labels)) for purpose, images, labels in (

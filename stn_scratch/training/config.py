@@ -71,6 +71,7 @@ class Config:
             raise ValueError(f"validation must be a part of the digits, between 0 and 1, not {self.validation!r}")
         if self.decay_every is None:
             self.decay_every = self.iterations if self.decay == "cosine" else max(1, self.iterations // 3)
+        check_whole("decay_every", self.decay_every)
         if not isinstance(self.data_dir, str | None):
             raise ValueError(f"data_dir must be a path, as text, not {self.data_dir!r}")
         self.optimiser()
@@ -148,6 +149,8 @@ def resume_config(stored, given):
     """
     values = asdict(stored)
     for name, value in given.items():
+        if (name, value) == ("digits", "auto"):
+            continue  # those that were found when the run was started
         if name not in ("iterations", "device", "threads", "data_dir") and value != values[name]:
             raise ValueError(f"{name} must stay {values[name]!r}, as the run was started, not {value!r}")
         values[name] = value

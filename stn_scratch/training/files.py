@@ -1,16 +1,18 @@
 """Files that are there whole or not at all."""
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import get_ident
 
 
 @contextmanager
 def replacing(path):
     """A binary file to write to; when the block ends well, it takes the place of `path` in one step.
 
-    A file already there stays as it is until then, and for good if something goes wrong. Raises OSError, one sentence.
+    A file already there stays as it is until then, and for good if something goes wrong; of two processes that write
+    one at once the later one's stands, whole. Raises OSError, one sentence.
     """
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.part")
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -18,7 +20,8 @@ def replacing(path):
     except OSError as error:
         raise OSError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the sentence above says more
+            temporary.unlink(missing_ok=True)
 
 
 def copy_whole(source, target):

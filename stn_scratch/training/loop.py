@@ -2,6 +2,7 @@
 
 import time
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -45,6 +46,8 @@ def prepare(config, folder):
         use_gpu(ranks.local)  # each process has its own
     # of several processes only one downloads
     digits = ranks.one_first(lambda: task.load(config.data_dir, source=config.digits))
+    if config.digits == "auto":  # from here on those that were found: a run goes on with no others
+        config = replace(config, digits="embedded" if digits.source.startswith("embedded") else "mnist")
     network, params = build_model(**config.network())
     if config.device == "gpu":
         params = unpack(to_device(params.flat), params)
@@ -78,7 +81,7 @@ def start(config, folder, *, resume=False, progress=True):
     with locked(run.folder) if first else nullcontext():
         if first:
             open_folder(run.folder, done, end="test_error")  # the test will come again
-            save_config(run.folder / CONFIG, config, digits=source, parameters=run.params.flat.size)
+            save_config(run.folder / CONFIG, run.config, digits=source, parameters=run.params.flat.size)
         _train(run, ranks, rng, done, progress=progress and first)
         # the others add nothing to what the first finds
         test_error, images = ranks.add(np.array(error_on(run, batches.TEST) if first else (0.0, 0)))
@@ -202,7 +205,7 @@ def check_finite(run, batch, result, number):
     culprit = _culprit(run, batch.x, result.grads)
     raise NotFinite(f"step {number}: the loss is {float(result.loss)} and layer {culprit} is not finite; "
                     f"{last_checkpoint(run.folder)}. "
-                    "A smaller --lr or --clip-norm may help")
+                    "Begin anew with a smaller --lr or --clip-norm: a run that goes on keeps its own")
 
 
 def _culprit(run, x, grads):

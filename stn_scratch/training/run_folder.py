@@ -75,7 +75,9 @@ def open_folder(folder, done, *, end):
     kept = [record for record in (read_metrics(folder) if done else []) if record["step"] <= done and end not in record]
     _make(folder)
     try:
-        for name in (RECORD, *(() if done else (CHECKPOINT, *PICTURES))):
+        # what a process that was killed had begun to write
+        begun = [path.name for path in folder.glob(f"{CHECKPOINT}.*.part")]
+        for name in (RECORD, *begun, *(() if done else (CHECKPOINT, *PICTURES))):
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise _cannot_write(folder, error) from None

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 def asked_to_stop(ranks):
     """Gives a list that Ctrl-C or SIGTERM fills, instead of breaking a step in the middle; a second one does break it.
 
-    Python hands signals to the main thread only: in another the list stays empty.
+    A signal that the process was told to ignore, as a command in the background of a script is, stays ignored. Python
+    hands signals to the main thread only: in another the list stays empty.
     """
     asked = []
     if threading.current_thread() is not threading.main_thread():
@@ -25,7 +26,9 @@ def asked_to_stop(ranks):
             os.write(2, b"stn_scratch: told to end, as when another process of the run has died. Go on from the last "
                         b"checkpoint with the same command and --resume.\n")
 
-    before = {signum: signal.signal(signum, ask) for signum in (signal.SIGINT, signal.SIGTERM)}
+    heard = [signum for signum in (signal.SIGINT, signal.SIGTERM)
+             if signal.getsignal(signum) not in (signal.SIG_IGN, None)]
+    before = {signum: signal.signal(signum, ask) for signum in heard}
     try:
         yield asked
     finally:
