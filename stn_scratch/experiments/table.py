@@ -47,8 +47,9 @@ def write_results(found, path, records, pictures):
 def groups_of(found, table):
     """The records of each row and schedule of a table, one for each seed, in the order of the rows."""
     groups = defaultdict(list)
-    order = {name: k for k, name in enumerate(ROWS)}
-    for cell, record in sorted(found.items(), key=lambda item: (order[item[0].row], item[0].schedule, item[0].seed)):
+    rows, schedules = ({name: k for k, name in enumerate(names)} for names in (ROWS, SCHEDULES))
+    for cell, record in sorted(found.items(), key=lambda item: (rows[item[0].row], schedules[item[0].schedule],
+                                                                item[0].seed)):
         if ROWS[cell.row].table == table:
             groups[cell.row, cell.schedule].append(record)
     return groups
