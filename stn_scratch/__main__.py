@@ -22,6 +22,7 @@ from stn_scratch.training.checkpoint import load_checkpoint
 from stn_scratch.training.config import RECIPES, Config, load_config, resume_config, versions
 from stn_scratch.training.report import write_report
 from stn_scratch.training.run_folder import CHECKPOINT, CONFIG, check_free
+from stn_scratch.training.stopping import same_again
 
 
 class Parser(argparse.ArgumentParser):
@@ -170,8 +171,7 @@ def train(*, model=(None,), out=None, resume=False, overwrite=False, recipe=None
 
 def evaluate(*, run, data_dir, device):
     """Test the network of a run folder on the run's own test images."""
-    given = {"device": device} | ({"data_dir": data_dir} if data_dir else {})
-    config = resume_config(load_config(run / CONFIG), given)
+    config = resume_config(load_config(run / CONFIG), {"device": device, "data_dir": data_dir})
     loaded, source = loop.prepare(config, run)
     step, _ = load_checkpoint(run / CHECKPOINT, loaded.params)
     error, images = loop.error_on(loaded, batches.TEST)
@@ -229,8 +229,7 @@ def main(arguments=None):
     name = options.pop("command")
     command = {"train": train, "evaluate": evaluate, "experiments": experiments.experiments, "read": read,
                "info": info}[name]
-    again = "the same command" + ("" if name == "experiments" else
-                                  ", with --resume for --overwrite" if options.get("overwrite") else " and --resume")
+    again = "the same command" if name == "experiments" else same_again(overwrite=options.get("overwrite"))
     ranks = parallel.Ranks()
     try:
         if options.get("executor") != "mpi":  # whose processes do not train one network together: each runs its own

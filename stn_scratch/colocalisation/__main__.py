@@ -7,6 +7,7 @@ from pathlib import Path
 from stn_scratch.colocalisation import Config, draw_boxes, run
 from stn_scratch.training import loop
 from stn_scratch.training.run_folder import check_free
+from stn_scratch.training.stopping import same_again
 
 
 def main(arguments=None):
@@ -30,7 +31,7 @@ def main(arguments=None):
     either("--overwrite", action="store_true", help="throw away a run that stands in OUT")
     options = vars(parser.parse_args(arguments))
     out, resume, overwrite = (options.pop(name) for name in ("out", "resume", "overwrite"))
-    again = ", with --resume for --overwrite" if overwrite else " and --resume"
+    again = same_again(overwrite=overwrite)
     try:
         if out.resolve() == Path(options["encoder"]).resolve():
             raise ValueError(f"OUT must be another folder than ENCODER, not {out}")
@@ -43,11 +44,11 @@ def main(arguments=None):
             print(f"localised: {record['localised']:.0f} % ({len(record['boxes'])} images), mean IoU "
                   f"{record['iou']:.2f}")
     except loop.Interrupted as stop:
-        print(f"{stop}. Go on with the same command{again}.", file=sys.stderr)
+        print(f"{stop}. Go on with {again}.", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
-        print("stn_scratch.colocalisation: stopped; a run goes on from its last checkpoint with the same command"
-              f"{again}", file=sys.stderr)
+        print(f"stn_scratch.colocalisation: stopped; a run goes on from its last checkpoint with {again}",
+              file=sys.stderr)
         return 130
     except (OSError, RuntimeError, ValueError, loop.NotFinite) as error:
         print(f"stn_scratch.colocalisation: {error}", file=sys.stderr)

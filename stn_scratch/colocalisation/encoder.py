@@ -62,7 +62,6 @@ def load_encoder(folder, *, device="cpu", data_dir=None):
     if (config.model, config.data) != ("cnn", "none"):
         raise ValueError(f"the encoder must be a run of the model 'cnn' on the data 'none', and {folder} "
                          f"holds one of {config.model!r} on {config.data!r}")
-    given = {"device": device} | ({"data_dir": data_dir} if data_dir else {})
-    run, _ = loop.prepare(resume_config(config, given), folder)
+    run, _ = loop.prepare(resume_config(config, {"device": device, "data_dir": data_dir}), folder)
     load_checkpoint(folder / CHECKPOINT, run.params)
     return run

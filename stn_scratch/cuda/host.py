@@ -32,8 +32,9 @@ C_TYPES = {"float": ctypes.c_float, "double": ctypes.c_double, "int": ctypes.c_i
 # branch and no inner loop is left, and its threads run in vectors.
 BILINEAR = {"integer": 0, "padding": 0, "align_corners": 1}
 USUAL = {"sample_with_slopes": [BILINEAR]} | {
-    kernel: [{"groups": 1, "width": C, "C": C, "from_theta": 0, **BILINEAR, **more} for C in (1, 3)]
-    for kernel, more in (("sample_forward", {}), ("sample_dgrid", {"central": 0}), ("sample_dU", {}))}
+    kernel: [{"groups": 1, "width": C, "C": C, "from_theta": 0, **BILINEAR, **more} for C in channels]
+    for kernel, channels, more in (("sample_forward", (1, 3), {}), ("sample_dgrid", (3,), {"central": 0}),
+                                   ("sample_dU", (1, 3), {}))}
 
 
 @cache

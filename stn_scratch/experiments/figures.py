@@ -91,8 +91,7 @@ def rescued(place, seed):
 
 
 def _trained(folder, data_dir):
-    given = {"device": "cpu"} | ({"data_dir": data_dir} if data_dir else {})
-    config = resume_config(load_config(folder / CONFIG), given)
+    config = resume_config(load_config(folder / CONFIG), {"device": "cpu", "data_dir": data_dir})
     run, _ = loop.prepare(config, folder)
     load_checkpoint(folder / CHECKPOINT, run.params)
     return run

@@ -142,6 +142,10 @@ def _no_run(folder, name):
     return f"{folder} holds no run, but folders of runs: {', '.join(runs[:3])}{more}; name one of them"
 
 
+# of these options the value that leaves a resumed run where it was: the digits that were found, and where they were
+AS_BEFORE = {"digits": "auto", "data_dir": None}
+
+
 def resume_config(stored, given):
     """The stored Config with what may change in a resumed run; `given`: the options of the command line, a dict.
 
@@ -149,8 +153,8 @@ def resume_config(stored, given):
     """
     values = asdict(stored)
     for name, value in given.items():
-        if (name, value) == ("digits", "auto"):
-            continue  # those that were found when the run was started
+        if name in AS_BEFORE and value == AS_BEFORE[name]:
+            continue
         if name not in ("iterations", "device", "threads", "data_dir") and value != values[name]:
             raise ValueError(f"{name} must stay {values[name]!r}, as the run was started, not {value!r}")
         values[name] = value

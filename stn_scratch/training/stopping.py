@@ -6,6 +6,11 @@ import threading
 from contextlib import contextmanager
 
 
+def same_again(*, overwrite):
+    """What goes on with a run that was stopped, in words; overwrite: whether it was begun by that option."""
+    return "the same command" + (", with --resume for --overwrite" if overwrite else " and --resume")
+
+
 @contextmanager
 def asked_to_stop(ranks):
     """Gives a list that Ctrl-C or SIGTERM fills, instead of breaking a step in the middle; a second one does break it.
