@@ -7,10 +7,11 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.scaling import COPY, EXPECTED, TITLES, WHAT
+from benchmarks.timing import COMPILED
 
 OURS, PEER, GREY = "#2166ac", "#d6604d", "#969696"
-COLOURS = {"ours": OURS, "PyTorch": PEER, "PyTorch channels_last": "#f4a582", "torch.compile": "#f4a582", COPY: GREY,
-           "a copy": GREY, "the pair": "#d9d9d9"}
+COLOURS = {"ours": OURS, COMPILED: "#67a9cf", "PyTorch": PEER, "PyTorch channels_last": "#f4a582",
+           "torch.compile": "#f4a582", COPY: GREY, "a copy": GREY, "the pair": "#d9d9d9"}
 WITH_COMPILED = ", our sampler compiled"
 COLOURS |= {f"PyTorch{WITH_COMPILED}": OURS, f"PyTorch channels_last{WITH_COMPILED}": "#92c5de"}
 

@@ -67,6 +67,11 @@ def contenders(machine, variants, shape, out_size, dtype):
             for v in ("ours", *variants)}
 
 
+def variants(machine, *, channels):
+    """The names of those that compete with ours: ours compiled, where that can be, and PyTorch's."""
+    return (*((COMPILED,) if machines.compiles(machine) else ()), *peers.variants(machine, channels=channels))
+
+
 def check_samplers(what, samplers, tolerance):
     """V, dU and dgrid of all agree."""
     ours = samplers["ours"].result()
@@ -77,12 +82,11 @@ def check_samplers(what, samplers, tolerance):
 
 def compare(machine, shape, out_size, budget):
     """Check, in float64 on one shard and in float32 as timed, then time."""
-    what, variants = "x".join(map(str, shape)), peers.variants(machine, channels=shape[3])
-    variants = (COMPILED, *variants) if machines.compiles(machine) else variants
+    what, others = "x".join(map(str, shape)), variants(machine, channels=shape[3])
     few = (min(shape[0], 3), *shape[1:])
-    exact = [v for v in variants if v != "torch.compile"]  # which would compile once more
+    exact = [v for v in others if v != "torch.compile"]  # which would compile once more
     check_samplers(what, contenders(machine, exact, few, out_size, "float64"), TOLERANCE["float64"])
-    timed = contenders(machine, variants, shape, out_size, "float32")
+    timed = contenders(machine, others, shape, out_size, "float32")
     check_samplers(what, timed, TOLERANCE["float32"])
     return alternate(timed, machine.clock, budget)
 

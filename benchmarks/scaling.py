@@ -6,7 +6,7 @@ the output, and with batch and channels, but not with the input.
 
 import numpy as np
 
-from benchmarks import peers, sampler, step
+from benchmarks import sampler, step
 from benchmarks.timing import Case, alternate, fit_exponent
 from stn_scratch import paper
 
@@ -28,14 +28,15 @@ WHAT = dict.fromkeys(SAMPLER_AXES, "sampler") | {"step": "st-cnn step", "dense":
 
 
 def _sampler(machine, axis, n, budget):
-    """The sampler, beside PyTorch's and, where the input grows, beside a copy of the input."""
+    """The sampler, beside it compiled, PyTorch's and, where the input grows, a copy of the input."""
     shape, side = SAMPLER_AXES[axis][3](n)
-    timed = sampler.contenders(machine, peers.variants(machine, channels=1), shape, (side, side), "float32")
+    timed = sampler.contenders(machine, sampler.variants(machine, channels=1), shape, (side, side), "float32")
     if axis == "input":
         U = timed["ours"].arrays[0]
         timed[COPY] = U.copy
     row = alternate(timed, machine.clock, budget)
-    row["ratio"].pop(COPY, None)  # no peer
+    for ratios in (row["ratio"], row.get("compiled", {})):
+        ratios.pop(COPY, None)  # no peer
     return row
 
 
@@ -80,8 +81,8 @@ def fits(rows):
         lines = {name: [(row["size"], row["values"][name]) for row in points]
                  for name in (points[0]["values"] if points else ()) if name != COPY}
         if axis == "input":
-            lines["ours beyond the copy"] = [(row["size"], row["values"]["ours"] - row["values"][COPY])
-                                             for row in points]
+            lines |= {f"{name} beyond the copy": [(row["size"], row["values"][name] - row["values"][COPY])
+                                                  for row in points] for name in lines if name.startswith("ours")}
         for name, line in lines.items():
             if len(line) > 1 and min(cost for _, cost in line) > 0:
                 fit = fit_exponent(*zip(*line, strict=True))

@@ -90,12 +90,14 @@ def test_samples_end_with_the_budget(least, most, seconds, samples):
 
 
 def test_the_fits_of_an_axis_are_made_from_its_rows():
-    rows = [{"axis": "input", "size": n, "values": {"ours": 3 + 0.01 * n, "PyTorch": n / 50, scaling.COPY: 0.01 * n}}
-            for n in (100, 400, 1600)]
+    rows = [{"axis": "input", "size": n, "values": {"ours": 3 + 0.01 * n, timing.COMPILED: 0.02 * n, "PyTorch": n / 50,
+                                                    scaling.COPY: 0.01 * n}} for n in (100, 400, 1600)]
     found = {fit["of"]: fit for fit in scaling.fits(rows + [{"axis": "step", "size": 1, "values": {"ours": 1}}])}
-    assert found.keys() == {"ours", "PyTorch", "ours beyond the copy"}
+    assert found.keys() == {"ours", timing.COMPILED, "PyTorch", "ours beyond the copy",
+                            f"{timing.COMPILED} beyond the copy"}
     assert found["PyTorch"]["exponent"] == pytest.approx(1) and found["PyTorch"]["expected"] == 0
     assert found["ours beyond the copy"]["exponent"] == pytest.approx(0, abs=1e-12)
+    assert found[f"{timing.COMPILED} beyond the copy"]["constant"] == pytest.approx(0.01)
 
 
 # the file
