@@ -105,6 +105,7 @@ def _train_options(train):
     add("--validate-every", type=int, help=f"(default {Config.validate_every} steps)")
     add("--checkpoint-every", type=int, help=f"(default {Config.checkpoint_every} steps)")
     add("--threads", type=int, help="that work on one step (default one for each core)")
+    add("--shard", type=int, help="images that a thread works on at once (default at most 64, a part for each thread)")
 
 
 def _check_effect(models, given):

@@ -170,6 +170,8 @@ def test_info(monkeypatch, capsys):
     assert said_by_info(capsys) == off
     with cuda.compiled():
         assert said_by_info(capsys) == f"compiled kernels: on, {host.compiler()}"
+        with cuda.fused(False):
+            assert said_by_info(capsys) == "compiled kernels: off, as STN_FUSED=0 turns all kernels off"
 
 
 def test_info_where_it_fails(anew, monkeypatch, capsys):

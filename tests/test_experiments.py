@@ -57,6 +57,12 @@ def test_patterns_choose_rows_in_their_order():
         rows.chosen(["tc/cnn", "tc/none"])
 
 
+def test_steps_of_its_own_go_by_no_schedule_but_the_first():
+    assert {name for name, row in rows.ROWS.items() if not row.goes_by("longer")} == {
+        f"localise/{column}-{digit}" for column in ("t", "tc") for digit in range(10)}
+    assert all(row.goes_by("first") for row in rows.ROWS.values())
+
+
 # One cell
 
 

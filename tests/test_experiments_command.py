@@ -185,6 +185,14 @@ def test_no_jobs(tmp_path, capsys):
     assert capsys.readouterr().err == "stn_scratch: jobs must be a positive whole number, not 0\n"
 
 
+def test_a_schedule_that_a_row_has_not(tmp_path, capsys):
+    assert main(options(tmp_path, "--run", "localise/t-*", "--schedule", "longer")) == 2
+    assert capsys.readouterr().err == "stn_scratch: schedule must be 'first' for localise/t-*, not 'longer'\n"
+    assert main(options(tmp_path, "--list", "--schedule", "longer")) == 0
+    listed = capsys.readouterr().out
+    assert "none/cnn" in listed and "localise" not in listed
+
+
 def test_a_name_that_is_none(tmp_path, capsys):
     assert main(options(tmp_path, "--run", "r/fnc")) == 2
     assert capsys.readouterr().err.startswith("stn_scratch: there is no experiment 'r/fnc'")

@@ -1,9 +1,12 @@
 """Files that are there whole or not at all."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
+from mishaps import a_small_disk
 
+from stn_scratch.training import run_folder
 from stn_scratch.training.files import replacing
 
 
@@ -25,3 +28,10 @@ def test_a_file_stands_where_the_folder_should_be(tmp_path):
     with pytest.raises(OSError, match="^cannot write .*file/below: Not a directory$"), replacing(
             tmp_path / "file" / "below"):
         pass
+
+
+def test_a_log_on_a_full_disk(tmp_path):
+    run = SimpleNamespace(folder=tmp_path)
+    run_folder.log(run, {"step": 1})
+    with a_small_disk(12), pytest.raises(OSError, match=r"^cannot write .*metrics\.jsonl: File too large$"):
+        run_folder.log(run, {"step": 2})

@@ -118,6 +118,7 @@ PAPER = {"iterations": 150_000, "batch": 256, "lr": 0.01, "localisation_factor":
     (["--recipe", "paper"], PAPER),
     (["--lr", "0.5", "--recipe", "short", "--clip-norm", "2"], SHORT | {"lr": 0.5, "clip_norm": 2.0}),
     (["--weight-decay", "0.001"], SHORT | {"weight_decay": 0.001}),
+    (["--threads", "3", "--shard", "20"], SHORT | {"threads": 3, "shard": 20}),
     (["--recipe", "paper", "--iterations", "30", "--localisation-factor", "0.1"],
      PAPER | {"iterations": 30, "localisation_factor": 0.1, "decay_every": 10}),
 ])

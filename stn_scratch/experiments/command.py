@@ -53,18 +53,20 @@ def epilog():
 def experiments(**given):
     """Run the command; gives the exit status."""
     options = argparse.Namespace(**given)
-    cells = [Cell(row.name, options.schedule, seed)
-             for seed in options.seed for row in (chosen(options.run) if options.run else ROWS.values())]
+    rows = [row for row in (chosen(options.run) if options.run else ROWS.values()) if row.goes_by(options.schedule)]
+    if not rows:
+        raise ValueError(f"schedule must be 'first' for {' '.join(options.run)}, not {options.schedule!r}")
+    cells = [Cell(row.name, options.schedule, seed) for seed in options.seed for row in rows]
     place = Place(options.runs, options.data_dir, options.device, options.threads)
     if options.list:
         return _list(cells, place, options)
     if options.run or options.missing:
         return _run(cells, place, options)
     if options.weights:
-        rows = chosen([options.weights])
-        if len(rows) > 1 or len(options.seed) > 1:
-            raise ValueError(f"weights must name one run, not {len(rows) * len(options.seed)}")
-        return _ship(Cell(rows[0].name, options.schedule, options.seed[0]), options)
+        named = chosen([options.weights])
+        if len(named) > 1 or len(options.seed) > 1:
+            raise ValueError(f"weights must name one run, not {len(named) * len(options.seed)}")
+        return _ship(Cell(named[0].name, options.schedule, options.seed[0]), options)
     if options.table:
         keep(options.runs, options.records)
     found = collect(options.runs, options.records)

@@ -15,7 +15,7 @@ SCHEDULES = {
     "first": Schedule(
         "ours, a first pass of some minutes a row on a CPU: 100,000 parameters and 1,500 steps for networks with "
         "convolutions, 400,000 and 6,000 for those without (FCN), if the table says nothing else: compare each "
-        "kind with its own",
+        "kind with its own; in this and in all of ours the rate falls like half a cosine",
         {"iterations": 1500, "batch": 256, "parameters": 100_000, "decay": "cosine"},
         {"iterations": 6000, "parameters": 400_000}),
     "longer": Schedule(
@@ -26,7 +26,7 @@ SCHEDULES = {
         "ours: a tenth of the paper's steps, with a little weight decay",
         {"iterations": 15_000, "batch": 256, "parameters": 400_000, "decay": "cosine", "weight_decay": 2e-4}),
     "half": Schedule(
-        "ours: half of the paper's steps, in which the rate falls like half a cosine",
+        "ours: half of the paper's steps",
         {"iterations": 75_000, "batch": 256, "parameters": 400_000, "decay": "cosine"}),
     "paper": Schedule(
         "the paper's (A.4), where known",

@@ -103,9 +103,13 @@ def read_metrics(folder):
 
 
 def log(run, record):
-    """Add one line to metrics.jsonl."""
-    with open(run.folder / METRICS, "a") as file:
-        file.write(json.dumps(record) + "\n")
+    """Add one line to metrics.jsonl. Raises OSError, one sentence, where that fails, as on a full disk."""
+    path = run.folder / METRICS
+    try:
+        with open(path, "a") as file:
+            file.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror}") from None
 
 
 def last_checkpoint(folder):
