@@ -5,6 +5,8 @@ x counts columns, y counts rows; x stands before y. Normalised coordinates run o
 out. The paper normalises (its Eq. 1) but prints no formula for the way to pixels; both are in use, so both are here.
 """
 
+from stn_scratch.validate import check_flag
+
 
 def to_pixels(x, size, align_corners):
     """Normalised x -> pixel coordinate x_p along an axis of `size` pixels, 0 at the centre of the first.
@@ -21,7 +23,13 @@ def to_pixels(x, size, align_corners):
 
 def pixels_per_unit(size, align_corners):
     """dx_p/dx of `to_pixels`: (size-1)/2, or size/2 without align_corners."""
-    return ((size - 1) if align_corners else size) / 2
+    return _span(size, align_corners) / 2
+
+
+def _span(size, align_corners):
+    """How many pixels -1 and +1 are apart."""
+    check_flag("align_corners", align_corners)
+    return size - 1 if align_corners else size
 
 
 def axis_points(xp, size, align_corners, dtype):
@@ -30,7 +38,7 @@ def axis_points(xp, size, align_corners, dtype):
     A single pixel stands at 0, the middle, in both conventions.
     """
     k = 2 * xp.arange(size, dtype=dtype) - (size - 1)
-    return k / max(size - 1 if align_corners else size, 1)
+    return k / max(_span(size, align_corners), 1)
 
 
 def target_grid(xp, size, align_corners, dtype):

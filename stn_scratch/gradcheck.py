@@ -28,6 +28,8 @@ def check_gradients(forward, backward, args, *, step=1e-6, tolerance=1e-7, side=
     side.
     """
     check_choice("side", side, ("central", "right", "left"))
+    if not isinstance(args, tuple | list):
+        raise TypeError(f"args must be a tuple of arrays, not {type(args).__name__}")
     rng = np.random.default_rng(seed)
     xp = get_array_module(*args)
     names = list(inspect.signature(forward).parameters)[:len(args)]

@@ -151,11 +151,20 @@ class Flatten:
         return (dy.reshape(cache) if need_dx else None), {}
 
 
+def _named(of, networks):
+    """The networks by number and kind, as their parameters are. Raises TypeError for what is none, such as a list."""
+    for net in networks:
+        if isinstance(net, type) or not hasattr(net, "init"):
+            raise TypeError(f"{type(of).__name__} takes networks, each an argument of its own, "
+                            f"not {type(net).__name__}")
+    return {f"{k} {type(net).__name__}": net for k, net in enumerate(networks)}
+
+
 class Sequential:
     """One network after another. Parameters: {"0 Conv2D": {...}, "3 Dense": {...}, ...}."""
 
     def __init__(self, *networks):
-        self.networks = {f"{k} {type(net).__name__}": net for k, net in enumerate(networks)}
+        self.networks = _named(self, networks)
 
     def init(self, rng, in_shape):
         params = {}
@@ -183,7 +192,7 @@ class Parallel:
     def __init__(self, *networks):
         if not networks:
             raise ValueError("Parallel must have at least one network")
-        self.networks = {f"{k} {type(net).__name__}": net for k, net in enumerate(networks)}
+        self.networks = _named(self, networks)
 
     def init(self, rng, in_shape):
         params, out_shapes = {}, []

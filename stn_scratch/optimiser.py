@@ -6,8 +6,8 @@ from math import cos, pi
 
 from stn_scratch import cuda
 from stn_scratch.backend import get_array_module
-from stn_scratch.parameters import Parameters, layout, leaves, pack
-from stn_scratch.validate import check_arrays, check_number, check_whole
+from stn_scratch.parameters import Parameters, check_parameters, layout, leaves, pack
+from stn_scratch.validate import check_arrays, check_number, check_together, check_whole
 
 
 @dataclass
@@ -66,13 +66,15 @@ class SGD:
         Raises TypeError or ValueError for other things, for other shapes, dtypes or devices, and for the parameters of
         another network than in the steps before.
         """
-        if not isinstance(params, Parameters) or params.flat is None:
-            raise TypeError("params must be Parameters, as a network's init or pack() makes them")
+        check_parameters(params)
+        if not isinstance(grads, dict):
+            raise TypeError(f"grads must be a dict with the keys of params, not {type(grads).__name__}")
         if layout(grads) != layout(params):
             raise ValueError("grads must be shaped like params: the same keys in the same order, "
                              f"{params.flat.size} numbers in all")
         g = (grads if isinstance(grads, Parameters) else pack(grads)).flat
-        xp = get_array_module(params.flat, g)
+        check_together(params=params.flat, grads=g)
+        xp = get_array_module(g)
         if self.velocity is None:
             self.velocity = xp.zeros_like(params.flat)
         check_arrays(params=(params.flat, "N"), grads=(g, "N"), velocity=(self.velocity, "N"))

@@ -17,6 +17,13 @@ class Parameters(dict):
         return pack, (_plain(self),)
 
 
+def check_parameters(params):
+    """Raise TypeError unless these are Parameters with something in them."""
+    if not isinstance(params, Parameters) or params.flat is None:
+        raise TypeError("params must be Parameters, as a network's init or pack() makes them, "
+                        f"not {type(params).__name__}")
+
+
 def _plain(tree):
     return {key: _plain(value) if isinstance(value, dict) else value for key, value in tree.items()}
 

@@ -50,6 +50,8 @@ class SpatialTransformer:
     regression: Dense = field(init=False)
 
     def __post_init__(self):
+        if not hasattr(self.localisation, "init"):
+            raise TypeError(f"localisation must be a network, not {type(self.localisation).__name__}")
         check_choice("transform", self.transform, TRANSFORMATIONS)
         check_options(self.kernel, self.padding, self.lattice)
         if self.size is not None:

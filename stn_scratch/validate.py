@@ -19,18 +19,33 @@ def check_arrays(**arguments):
     """
     sizes, first = {}, None
     for name, (a, shape) in arguments.items():
-        if not is_array(a):
-            raise TypeError(f"{name} must be a NumPy or CuPy array, not {type(a).__name__}")
+        _check_is_array(name, a)
         if a.dtype.char not in "fd" or not a.dtype.isnative:
             raise TypeError(f"{name} must be float32 or float64, not {a.dtype.name if a.dtype.isnative else a.dtype}")
         _check_shape(name, a, shape, sizes)
         if first is None:
             first = name, a
             continue
-        if ARRAY_MODULES[type(a)] is not ARRAY_MODULES[type(first[1])]:
-            raise TypeError(f"{name} and {first[0]} must be on the same device, not one on the host and one on the GPU")
+        _check_device(name, a, *first)
         if a.dtype != first[1].dtype:
             raise TypeError(f"{name} must have the dtype of {first[0]}, {first[1].dtype.name}, not {a.dtype.name}")
+
+
+def check_together(**arguments):
+    """Check that these are arrays on one device, whatever their dtypes and shapes. Raises TypeError, naming them."""
+    for name, a in arguments.items():
+        _check_is_array(name, a)
+        _check_device(name, a, *next(iter(arguments.items())))
+
+
+def _check_is_array(name, a):
+    if not is_array(a):
+        raise TypeError(f"{name} must be a NumPy or CuPy array, not {type(a).__name__}")
+
+
+def _check_device(name, a, other, b):
+    if ARRAY_MODULES[type(a)] is not ARRAY_MODULES[type(b)]:
+        raise TypeError(f"{name} and {other} must be on the same device, not one on the host and one on the GPU")
 
 
 def check_gradient(name, gradient, shape):
@@ -68,14 +83,12 @@ def check_labels(labels, logits):
 
     Their range is checked on the host only: on a GPU the look would stop the stream in every training step.
     """
-    if not is_array(labels):
-        raise TypeError(f"labels must be a NumPy or CuPy array, not {type(labels).__name__}")
+    _check_is_array("labels", labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, not {labels.dtype.name}")
     if labels.shape != logits.shape[:1]:
         raise ValueError(f"labels must have shape ({logits.shape[0]},), one a row of logits, not {labels.shape}")
-    if ARRAY_MODULES[type(labels)] is not ARRAY_MODULES[type(logits)]:
-        raise TypeError("labels and logits must be on the same device, not one on the host and one on the GPU")
+    _check_device("labels", labels, "logits", logits)
     if on_host(labels) and labels.size and not (0 <= labels.min() and labels.max() < logits.shape[1]):
         raise ValueError(f"labels must lie in 0..{logits.shape[1] - 1}, not {labels.min()}..{labels.max()}")
 
@@ -103,6 +116,12 @@ def check_whole(name, value, *, least=1):
     if not _is_whole(value) or value < least:
         wanted = "a positive whole number" if least == 1 else f"a whole number, {least} or more"
         raise ValueError(f"{name} must be {wanted}, not {value!r}")
+
+
+def check_flag(name, value):
+    """Raise ValueError unless `value` is True or False: the text "False" would count as True."""
+    if type(value).__name__ != "bool":  # Python's, or NumPy's
+        raise ValueError(f"{name} must be True or False, not {value!r}")
 
 
 def check_number(name, value, *, positive=False):

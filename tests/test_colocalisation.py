@@ -61,7 +61,7 @@ def test_a_run_leaves_its_records(whole, encoder):
     assert all(r["localised"] == 0 and 0 < r["iou"] < 0.5 for r in records)  # eight steps lead nowhere yet
     assert records[0]["boxes"] == [[41.5, 41.5, round(1.5 * 28 * 83 / 27, 2)]] * 5
     stored = json.loads((run.folder / run_folder.CONFIG).read_text())
-    assert stored["parameters"] == 5947 and stored["config"]["encoder"] == encoder
+    assert stored["parameters"] == 100_627 and stored["config"]["encoder"] == encoder
     assert step_saved(run.folder) == 8
 
 

@@ -50,9 +50,10 @@ def test_not_such_an_encoder(tmp_path, other, said):
 # One step
 
 
-def test_the_papers_localiser_has_5947_parameters():
-    params, out_shape = localiser().init(np.random.default_rng(0), (84, 84, 1))
-    assert count_parameters(params) == 5947 and out_shape == (28, 28, 1)
+@pytest.mark.parametrize("width, parameters", [(8, 5947), (128, 100_627)])
+def test_the_papers_localiser(width, parameters):
+    params, out_shape = localiser(width=width).init(np.random.default_rng(0), (84, 84, 1))
+    assert count_parameters(params) == parameters and out_shape == (28, 28, 1)
 
 
 def test_the_gradient_of_a_step_is_that_of_the_loss(xp):

@@ -109,6 +109,11 @@ def test_a_kink_is_named(xp):
         check_gradients(absolute_forward, absolute_backward, (x,))
 
 
+def test_one_array_is_no_tuple():
+    with pytest.raises(TypeError, match="^args must be a tuple of arrays, not ndarray$"):
+        check_gradients(absolute_forward, absolute_backward, numpy.ones(3))
+
+
 def test_another_side():
     with pytest.raises(ValueError, match="^side must be one of 'central', 'right', 'left', not 'rigth'$"):
         check_gradients(absolute_forward, absolute_backward, (numpy.ones(3),), side="rigth")

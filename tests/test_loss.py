@@ -65,3 +65,10 @@ def test_wrong_logits(xp):
         softmax_cross_entropy_forward(xp.zeros((2, 3, 1)), labels=xp.asarray([0, 1]))
     with raises(ValueError, "logits must have at least one row: the mean loss of an empty batch does not exist"):
         softmax_cross_entropy_forward(xp.zeros((0, 3)), labels=xp.zeros(0, dtype="int64"))
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 3)])
+def test_the_gradient_of_a_mean_is_one_number(xp, shape):
+    _, cache = softmax_cross_entropy_forward(xp.zeros((2, 3)), labels=xp.asarray([0, 1]))
+    with raises(ValueError, f"dloss must be a number or a 0-d array, one for the whole batch, not of shape {shape}"):
+        softmax_cross_entropy_backward(xp.ones(shape), cache)

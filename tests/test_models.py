@@ -10,7 +10,7 @@ from small_networks import gradient_error
 from stn_scratch.backend import host_generator, to_host
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.models import SAMPLERS, build, build_model, count_parameters, digits, make_network, predict
-from stn_scratch.network import AvgPool
+from stn_scratch.network import AvgPool, Flatten
 from stn_scratch.parameters import leaves, unpack
 from stn_scratch.transformer import SpatialTransformer, looks
 
@@ -190,6 +190,10 @@ def test_float32_by_default_and_as_views():
     ("st-fcn", {"in_shape": (28, 28, 0)}, "in_shape must be 3 positive whole numbers, not (28, 28, 0)"),
     ("fcn", {"classes": 0}, "classes must be a positive whole number, not 0"),
     ("fcn", {"parameters": 4e5}, "parameters must be a positive whole number, not 400000.0"),
+    ("fcn", {"seed": -1}, "seed must be a whole number, 0 or more, not -1"),
+    ("cnn", {"padding": "wrap"}, "padding must be one of 'zeros', 'border', 'reflect', not 'wrap'"),
+    ("cnn", {"lattice": None}, "lattice must be one of 'right', 'central', not None"),
+    ("cnn", {"paddnig": "zeros"}, "make_network() got an unexpected keyword argument 'paddnig'"),
     ("cnn", {"in_shape": (28, 8, 1)}, "Conv2D with 9x9 filters does not fit an image of 28x8"),
     ("st-cnn", {"in_shape": (28, 22, 1)}, "Conv2D with 5x5 filters does not fit an image of 5x4"),
 ])
@@ -208,3 +212,13 @@ def test_predict(xp, batch):
     numpy.testing.assert_array_equal(to_host(predict(network, params, x, batch=batch)), expected)
     none = predict(network, params, x[:0], batch=batch)
     assert none.shape == (0,) and none.dtype.kind == "i"
+
+
+def test_predict_several_labels():
+    x = numpy.random.default_rng(2).normal(size=(7, 6))
+    expected = x.reshape(7, 2, 3).argmax(axis=2)
+    numpy.testing.assert_array_equal(predict(Flatten(), {}, x, heads=2, batch=3), expected)
+    assert predict(Flatten(), {}, x[:0], heads=2).shape == (0, 2)
+    for heads in (4, 0, 3.0):
+        with pytest.raises(ValueError, match="^heads must be"):
+            predict(Flatten(), {}, x, heads=heads)

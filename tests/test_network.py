@@ -204,9 +204,12 @@ def test_empty_batch(xp, name):
     (lambda: SpatialTransformer(AvgPool(2), lattice="rihgt"), "lattice must be one of 'right', 'central', not 'rihgt'"),
     (lambda: SpatialTransformer(AvgPool(2), padding=0), "padding must be one of 'zeros', 'border', 'reflect', not 0"),
     (lambda: SpatialTransformer(AvgPool(2), kernel="cubic"), "kernel must be one of "),
+    (lambda: SpatialTransformer(None), "localisation must be a network, not NoneType"),
+    (lambda: Sequential([Flatten(), Dense(3)]), "Sequential takes networks, each an argument of its own, not list"),
+    (lambda: Parallel(Dense), "Parallel takes networks, each an argument of its own, not type"),
 ])
 def test_what_cannot_be_made(make, sentence):
-    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(sentence)}"):
         make()
 
 

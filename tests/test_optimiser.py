@@ -130,7 +130,9 @@ def test_wrong_gradients():
     for grads in ({}, {"W": numpy.zeros((2, 3))}, {"W": numpy.zeros((2, 3)), "b": numpy.zeros(4)}):
         with pytest.raises(ValueError, match="^grads must be shaped like params: .* 9 numbers in all$"):
             optimiser.step(params, grads)
-    with pytest.raises(TypeError, match="host and device arrays meet here"):
+    with pytest.raises(TypeError, match="^grads must be a dict with the keys of params, not NoneType$"):
+        optimiser.step(params, None)
+    with pytest.raises(TypeError, match="^grads and params must be on the same device, "):
         optimiser.step(params, pack({"W": strict.zeros((2, 3)), "b": strict.zeros(3)}))
     assert optimiser.steps == 0 and optimiser.velocity is None
 

@@ -2,6 +2,7 @@
 
 import numpy
 import pytest
+from sentences import raises
 from strict import strict
 
 from stn_scratch.backend import host_generator, to_host
@@ -70,9 +71,28 @@ def test_the_loss_is_of_the_parameters_before_the_step(xp):
 
 def test_one_device():
     params, x, labels = start(numpy)
-    for mixed in ((strict.asarray(x), labels), (x, strict.asarray(labels))):
-        with pytest.raises(TypeError, match="host and device arrays meet here"):
+    for mixed, name in (((strict.asarray(x), labels), "labels"), ((x, strict.asarray(labels)), "labels"),
+                        ((strict.asarray(x), strict.asarray(labels)), "params")):
+        with raises(TypeError, f"{name} and x must be on the same device, not one on the host and one on the GPU"):
             train_step(NETWORK, params, SGD(), *mixed)
+
+
+def test_refused():
+    params, x, labels = start(numpy)
+    for wrong, kind, sentence in (
+            ({"labels": list(labels)}, TypeError, "labels must be a NumPy or CuPy array, not list"),
+            ({"params": dict(params)}, TypeError,
+             "params must be Parameters, as a network's init or pack() makes them, not dict"),
+            ({"labels": labels[0]}, TypeError, "labels must be a NumPy or CuPy array, not int64"),
+            ({"labels": numpy.array(1)}, ValueError, "labels must have shape (B,) or (B, heads) with B = 11, not ()"),
+            ({"labels": labels[:5]}, ValueError, "labels must have shape (B,) or (B, heads) with B = 11, not (5,)"),
+            ({"labels": labels.repeat(3).reshape(B, 3)}, ValueError,
+             "labels (B, heads) must have heads of two classes or more that share 4 logits evenly, not 3"),
+            ({"labels": numpy.eye(4, dtype=int)[labels]}, ValueError,  # the habit of other libraries
+             "labels (B, heads) must have heads of two classes or more that share 4 logits evenly, not 4")):
+        given = {"params": params, "x": x, "labels": labels} | wrong
+        with raises(kind, sentence):
+            train_step(NETWORK, given["params"], SGD(), given["x"], given["labels"])
 
 
 # By NumPy 2 in float64, with the `ten_losses` below and print(repr(losses)). New numbers only for a wanted change.

@@ -6,7 +6,15 @@ import pytest
 from sentences import raises
 from strict import strict
 
-from stn_scratch.validate import check_arrays, check_choice, check_labels, check_size, check_whole
+from stn_scratch.validate import (
+    check_arrays,
+    check_choice,
+    check_flag,
+    check_labels,
+    check_size,
+    check_together,
+    check_whole,
+)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -95,3 +103,19 @@ def test_positive(value):
     check_whole("stride", 1)
     with raises(ValueError, f"stride must be a positive whole number, not {value!r}"):
         check_whole("stride", value)
+
+
+@pytest.mark.parametrize("value", [0, 1, None, "False"], ids=repr)
+def test_flag(value):
+    for flag in (True, numpy.bool_(False)):
+        check_flag("align_corners", flag)
+    with raises(ValueError, f"align_corners must be True or False, not {value!r}"):
+        check_flag("align_corners", value)
+
+
+def test_together():
+    check_together(x=numpy.zeros(3), labels=numpy.zeros((2, 2), dtype=int))
+    with raises(TypeError, "labels must be a NumPy or CuPy array, not list"):
+        check_together(x=numpy.zeros(3), labels=[1])
+    with raises(TypeError, "labels and x must be on the same device, not one on the host and one on the GPU"):
+        check_together(x=numpy.zeros(3), y=numpy.zeros(3), labels=strict.zeros(3))

@@ -8,7 +8,7 @@ from stn_scratch.validate import check_choice, check_number, check_whole
 
 @dataclass
 class Config:
-    """One class of digits to be found. alpha, the images and the localiser's layers are the paper's; the rest is ours.
+    """One class of digits to be found. alpha, images and kinds of layers are the paper's; the rest is ours.
 
     What is ours was chosen by runs on held-out training digits, those of digits_of="validation". `learning.py` says
     what coarse to fine is good for; how slowly it goes decides: among clutter, in a third of these steps from the first
@@ -24,7 +24,7 @@ class Config:
     device: str = "cpu"
     images: int = 100
     filters: int = 8  # of the localiser's convolution
-    width: int = 8  # of its two fully connected layers
+    width: int = 128  # of its two fully connected layers: see `localiser`
     alpha: float = 1.0
     code_scales: tuple = (0.0, 0.0, 0.06)  # of the three layers of the code: see `Encoder`
     iterations: int = 1600

@@ -22,8 +22,8 @@ FIGURES = Path("docs/results")
 
 def add_options(parser):
     """The options of `python -m stn_scratch experiments`."""
-    what = parser.add_mutually_exclusive_group(required=True).add_argument
-    what("--list", action="store_true", help="every experiment, and how far it is")
+    what = parser.add_mutually_exclusive_group().add_argument
+    what("--list", action="store_true", help="every experiment, and how far it is; the default")
     what("--run", nargs="+", metavar="NAME", help="run these, or go on with them; patterns such as 'rts/*' will do")
     what("--missing", action="store_true", help="run all that have no result yet")
     what("--table", action="store_true", help="write RESULTS.md from the records of the runs")
@@ -58,7 +58,7 @@ def experiments(**given):
         raise ValueError(f"schedule must be 'first' for {' '.join(options.run)}, not {options.schedule!r}")
     cells = [Cell(row.name, options.schedule, seed) for seed in options.seed for row in rows]
     place = Place(options.runs, options.data_dir, options.device, options.threads)
-    if options.list:
+    if options.list or not any((options.run, options.missing, options.table, options.figure, options.weights)):
         return _list(cells, place, options)
     if options.run or options.missing:
         return _run(cells, place, options)

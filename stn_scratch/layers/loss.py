@@ -42,6 +42,8 @@ def softmax_cross_entropy_backward(dloss, cache):
     dloss: the gradient of the loss itself, a number or 0-d array (1 in a plain training step) -> dlogits (B, classes).
     """
     p, labels = cache
+    if getattr(dloss, "shape", ()) != ():
+        raise ValueError(f"dloss must be a number or a 0-d array, one for the whole batch, not of shape {dloss.shape}")
     if cuda.available(p):
         return cuda.softmax_cross_entropy_backward(dloss, p, labels)
     xp = get_array_module(p)

@@ -6,6 +6,7 @@ from stn_scratch.models import digits, house, parts, volume
 from stn_scratch.network import AvgPool, Parallel, Sequential
 from stn_scratch.parameters import unpack
 from stn_scratch.sampling.kernels import KERNELS, Gaussian, Triangle
+from stn_scratch.sampling.sampler import check_options
 from stn_scratch.transformer import SpatialTransformer
 from stn_scratch.validate import check_choice, check_size, check_whole
 
@@ -16,17 +17,18 @@ PARAMETERS = 400_000  # "around 400k" in every network of the paper's comparison
 
 
 def make_network(name, *, in_shape, width, classes=10, transform="affine", downsample=None, kernel="bilinear",
-                 **options):
+                 padding="zeros", lattice="right"):
     """The network `name` with `width` units or filters in the hidden layers of its classifier.
 
     downsample  average pooling between the first transformer and the classifier, 1 or 2; None: 2 from 42 pixels on, as
                 the paper has it for its 42- and 60-pixel data (RTS, TC)
     kernel      of every `SpatialTransformer` in it: a name of `SAMPLERS`
-    options     of every `SpatialTransformer`: padding, lattice
+    padding, lattice   of every `SpatialTransformer`, as in `sample_forward`
     """
     check_choice("name", name, MODELS)
     check_choice("kernel", kernel, SAMPLERS)
     check_choice("transform", transform, TRANSFORMATIONS)
+    check_options(SAMPLERS[kernel], padding, lattice)
     if downsample is None:
         downsample = 2 if min(in_shape[:2]) >= 42 else 1
     check_whole("downsample", downsample)
@@ -35,7 +37,8 @@ def make_network(name, *, in_shape, width, classes=10, transform="affine", downs
     for k, layer in enumerate(classifier(width, classes)):
         if k in transformers:
             side_by_side = transformers[k] if isinstance(transformers[k], tuple) else (transformers[k],)
-            spatial = [SpatialTransformer(localisation(), transform, kernel=SAMPLERS[kernel], **options)
+            spatial = [SpatialTransformer(localisation(), transform, kernel=SAMPLERS[kernel], padding=padding,
+                                          lattice=lattice)
                        for localisation in side_by_side]
             layers.append(spatial[0] if len(spatial) == 1 else Parallel(*spatial))
             if k == 0 and downsample > 1:
@@ -60,6 +63,7 @@ def build_model(name, *, in_shape, classes=10, transform="affine", seed=0, dtype
     check_choice("dtype", dtype, ("float32", "float64"))
     check_whole("parameters", parameters)
     check_whole("classes", classes)
+    check_whole("seed", seed, least=0)
     if not isinstance(in_shape, tuple | list) or len(in_shape) not in (3, 4):
         raise ValueError(f"in_shape must be (H, W, C) or (D, H, W, C), not {in_shape!r}")
     check_size("in_shape", in_shape, rank=len(in_shape))
@@ -89,8 +93,20 @@ def count_parameters(params):
     return params.flat.size
 
 
-def predict(network, params, x, *, batch=256):
-    """The class of each image of x (N, H, W, C), shape (N,), on x's device."""
+def predict(network, params, x, *, batch=256, heads=None):
+    """The class of each image of x (N, H, W, C), shape (N,), on x's device.
+
+    heads: how many labels an image has, each with an equal part of the logits; gives (N, heads).
+    """
+    check_whole("batch", batch)
+    shape = () if heads is None else (heads,)
+    if heads is not None:
+        check_whole("heads", heads)
     xp = get_array_module(x)
-    parts = [network.forward(params, x[k:k + batch])[0].argmax(axis=1) for k in range(0, len(x), batch)]
-    return xp.concatenate(parts) if parts else xp.zeros(0, dtype=xp.intp)
+    parts = [xp.zeros((0, *shape), dtype=xp.intp)]
+    for k in range(0, len(x), batch):
+        logits, _ = network.forward(params, x[k:k + batch])
+        if heads is not None and logits.shape[1] % heads:
+            raise ValueError(f"heads must be a part of the {logits.shape[1]} logits of an image, not {heads}")
+        parts.append(logits.reshape(len(logits), *shape, -1).argmax(axis=-1))
+    return xp.concatenate(parts)

@@ -21,7 +21,7 @@ from stn_scratch.coordinates import pixels_per_unit, to_pixels
 from stn_scratch.sampling.bilinear import BilinearCache, bilinear_backward, bilinear_forward
 from stn_scratch.sampling.kernels import KERNELS, Kernel, KernelOfWidth
 from stn_scratch.sampling.padding import PADDINGS, pad_coordinate
-from stn_scratch.validate import check_arrays, check_choice, check_gradient
+from stn_scratch.validate import check_arrays, check_choice, check_flag, check_gradient
 
 FARTHEST = 1e30  # a coordinate beyond it counts as infinite
 LATTICE_RULES = {"right": (+1,), "central": (+1, -1)}  # the sides whose slopes are averaged
@@ -144,6 +144,7 @@ def sample_forward(U, grid, Phi=None, *, kernel="bilinear", padding="zeros", ali
     """
     check_arrays(U=(U, "B H W C"), grid=(grid, "B 2 H' W'"), **({} if Phi is None else {"Phi": (Phi, "B 2")}))
     check_options(kernel, padding, lattice)
+    check_flag("align_corners", align_corners)
     _check_Phi(kernel, Phi)
     B, H, W, C = U.shape
     if H == 0 or W == 0:

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stn_scratch.backend import get_array_module
 from stn_scratch.layers import softmax_cross_entropy_backward, softmax_cross_entropy_forward
-from stn_scratch.parameters import pack
+from stn_scratch.parameters import check_parameters, pack
+from stn_scratch.validate import check_together
 
 
 class Gradient(NamedTuple):
@@ -36,8 +36,17 @@ def gradient(network, params, x, labels, *, share=1.0):
 
 
 def by_head(logits, labels):
-    """logits (B, heads * classes) -> (B * heads, classes), in the order of labels (B, heads); (B,): as they are."""
-    return logits if labels.ndim == 1 else logits.reshape(labels.size, -1)
+    """logits (B, heads * classes) -> (B * heads, classes), in the order of labels (B, heads); (B,): as they are.
+
+    Raises ValueError where the logits of an image are no two classes or more for each of its labels.
+    """
+    if labels.ndim == 1:
+        return logits
+    outputs, heads = logits.shape[1], labels.shape[1]
+    if outputs % heads or outputs < 2 * heads:
+        raise ValueError("labels (B, heads) must have heads of two classes or more that share "
+                         f"{outputs} logits evenly, not {heads}")
+    return logits.reshape(labels.size, outputs // heads)
 
 
 def said(logits, labels):
@@ -56,7 +65,10 @@ def train_step(network, params, optimiser, x, labels, *, gradient=gradient):
 
     x (B, ...), labels (B,) or (B, heads) integers. `gradient` may be the one of `parallel.sharded`.
     """
-    get_array_module(x, labels, params.flat)
+    check_parameters(params)
+    check_together(x=x, labels=labels, params=params.flat)
+    if labels.ndim not in (1, 2) or len(labels) != len(x) or 0 in labels.shape[1:]:
+        raise ValueError(f"labels must have shape (B,) or (B, heads) with B = {len(x)}, not {labels.shape}")
     result = gradient(network, params, x, labels)
     optimiser.step(params, result.grads)
     return result.loss
