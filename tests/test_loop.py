@@ -44,6 +44,12 @@ def as_on_a_terminal():
     signal.signal(signal.SIGINT, before)
 
 
+def test_where_the_digits_are_is_known_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run, _ = loop.prepare(Config(**SMALL | {"data_dir": "some/digits"}), tmp_path / "run")
+    assert run.config.data_dir == str(tmp_path / "some" / "digits")
+
+
 def test_what_is_no_training_does_not_count(monkeypatch):
     """Neither what passes before the meter is read nor what passes after it."""
     now = 100.0

@@ -1,5 +1,6 @@
 """A run: train, validate, save, test. All of it stands in one folder and goes on from there after an interruption."""
 
+import os
 import time
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
@@ -46,8 +47,11 @@ def prepare(config, folder):
         use_gpu(ranks.local)  # each process has its own
     # of several processes only one downloads
     digits = ranks.one_first(lambda: task.load(config.data_dir, source=config.digits))
-    if config.digits == "auto":  # from here on those that were found: a run goes on with no others
+    # from here on those that were found, wherever the run goes on: with no others, and from any folder
+    if config.digits == "auto":
         config = replace(config, digits="embedded" if digits.source.startswith("embedded") else "mnist")
+    if config.data_dir is not None:
+        config = replace(config, data_dir=os.path.abspath(config.data_dir))
     network, params = build_model(**config.network())
     if config.device == "gpu":
         params = unpack(to_device(params.flat), params)
