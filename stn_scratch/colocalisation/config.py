@@ -33,7 +33,7 @@ class Config:
     momentum: float = 0.9
     cosine: int | None = None  # steps in which the rate falls to 0; None: all. Where s is learnt they are short
     clip_norm: float | None = 0.01  # shorter than nearly every gradient: steps are of one length, blurred or sharp
-    scales: tuple = (1.5, 0.36)  # s of all windows at first, and when they are let go
+    scales: tuple = (1.5, 0.32)  # s of all windows at first, and when they are let go, nearly that of a digit's frame
     place: int = 400  # first steps, at the first of these; then s goes down to the second ...
     shrink: int = 1000  # ... in so many steps, and from then on is learnt
     blur: float = 1.2  # pixels of blur for each pixel that a window skips between two samples

@@ -54,8 +54,8 @@ localised, by an intersection over union of more than 0.5. T: a digit anywhere o
 other digits. The paper localises all in T and 75 to 93 % in TC. Its localiser has two dense layers of 8 units and
 100,000 parameters, which do not go together: ours has 128 units, and as many parameters. The windows are compared by
 the class layer of `none/cnn`, a CNN trained on undistorted digits; the paper's by its hidden layers, too. Going from
-coarse to fine is ours, and so is moving all windows together onto what they show in the mean, for where in a window the
-digit stands the loss leaves open."""),
+coarse to fine is ours, down to nearly the size of a digit's frame, and so is moving all windows together onto what they
+show in the mean, for where in a window the digit stands the loss leaves open."""),
     "parts": Table("Several transformers side by side (Sec. 4.3, the birds)", """
 The mechanism, not the paper's number: CUB-200 and a trained Inception are not part of this. Two or four attention
 transformers of fixed scale 0.5, placed by one localisation network, and a small CNN for each; `parts-cnn` reads the
