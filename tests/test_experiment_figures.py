@@ -19,7 +19,10 @@ def test_errors():
     found = {Cell(r["row"], r["schedule"], r["seed"]): r for r in (
         record("rts/cnn", 0, 1.0), record("rts/cnn", 1, 3.0), record("rts/st-cnn-tps", 0, 0.25),
         record("rts/st-cnn-tps", 0, 0.125, "better"), record("e/fcn", 0, 5.0), record("tc/fcn", 0, 9.0))}
-    panels = {ax.get_title(): ax for ax in figures.draw_errors(found).axes}
+    figure = figures.draw_errors(found)
+    assert figure.get_suptitle() == (
+        "schedule 'first'; fcn: 6,000 steps, 400,000 parameters; cnn: 1,500 steps, 100,000 parameters")
+    panels = {ax.get_title(): ax for ax in figure.axes}
     assert list(panels) == ["RTS", "E"]
     widths = {title: [bar.get_width() for bar in ax.patches] for title, ax in panels.items()}
     # the mean over seeds; one schedule; each in its panel

@@ -49,13 +49,21 @@ def draw_errors(found):
         ax.set_yticks(range(len(lines)), lines)
         ax.spines[["top", "right"]].set_visible(False)
     ax.invert_yaxis()
-    figure.suptitle(f"schedule: {schedule}", fontsize=9)
+    figure.suptitle(_how(schedule), fontsize=9)
     handles = [Patch(color=PLAIN, label="without a transformer"), Patch(color=WITH, label="with one"),
                Line2D([], [], color="#d95f02", linewidth=2.5, label="the paper")]
     if any(len(records) > 1 for records in groups.values()):
         handles.append(Line2D([], [], color="black", linewidth=1, label="from seed to seed"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     return figure
+
+
+def _how(name):
+    """A schedule in a line: steps and parameters, of each kind of network."""
+    _, options, fcn = SCHEDULES[name]
+    kinds = {"fcn: ": options | fcn, "cnn: ": options} if fcn else {"": options}
+    said = (f"{kind}{of['iterations']:,} steps, {of['parameters']:,} parameters" for kind, of in kinds.items())
+    return f"schedule {name!r}; " + "; ".join(said)
 
 
 class Rescued:
