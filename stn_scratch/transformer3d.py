@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from stn_scratch.grids.volume import affine_grid3d_backward, affine_grid3d_forward
-from stn_scratch.network import Dense
+from stn_scratch.network import Dense, check_network
 from stn_scratch.parameters import pack
 from stn_scratch.sampling.sampler import LATTICE_RULES
 from stn_scratch.sampling.volume import (
@@ -59,6 +59,7 @@ class SpatialTransformer3D:
             check_size("size", self.size, rank=3)
 
     def init(self, rng, in_shape):
+        check_network("localisation", self.localisation)
         D, H, W, C = volume_shape(self, in_shape)
         hidden, hidden_shape = self.localisation.init(rng, in_shape)
         regression, _ = self.regression.init(rng, hidden_shape)

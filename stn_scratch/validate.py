@@ -93,6 +93,13 @@ def check_labels(labels, logits):
         raise ValueError(f"labels must lie in 0..{logits.shape[1] - 1}, not {labels.min()}..{labels.max()}")
 
 
+def check_heads(name, heads, logits):
+    """Raise ValueError unless the logits (B, ...) of an image can be shared among so many softmaxes."""
+    if logits.shape[1] % heads or logits.shape[1] < 2 * heads:
+        raise ValueError(f"{name} must divide the {logits.shape[1]} logits of an image into two classes or more each, "
+                         f"not {heads}")
+
+
 def _is_whole(n):
     """True for an int or a NumPy integer, not for a bool."""
     return isinstance(n, Integral) and not isinstance(n, bool)

@@ -2,9 +2,12 @@
 
 import numpy
 import pytest
+from sentences import raises
 
+import stn_scratch
 from stn_scratch.backend import to_host
 from stn_scratch.coordinates import axis_points, pixels_per_unit, target_grid, to_pixels
+from stn_scratch.grids import TRANSFORMATIONS
 
 both_conventions = pytest.mark.parametrize("align_corners", [True, False])
 both_dtypes = pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("float64", 1e-12)])
@@ -67,3 +70,17 @@ def test_derivative(xp, align_corners):
         slope = (to_pixels(x + h, size, align_corners) - to_pixels(x - h, size, align_corners)) / (2 * h)
         expected = pixels_per_unit(size, align_corners)
         numpy.testing.assert_allclose(to_host(slope), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("call", [
+    lambda xp, **wrong: stn_scratch.sample_forward(xp.zeros((1, 3, 3, 1)), xp.zeros((1, 2, 4, 4)), **wrong),
+    lambda xp, **wrong: stn_scratch.sample3d_forward(xp.zeros((1, 3, 3, 3, 1)), xp.zeros((1, 3, 4, 4, 4)), **wrong),
+    lambda xp, **wrong: stn_scratch.affine_grid3d_forward(xp.zeros((1, 3, 4)), size=(4, 4, 4), **wrong),
+    lambda xp, **wrong: stn_scratch.piecewise_affine_grid_forward(xp.zeros((1, 2, 2, 2)), size=(4, 4), **wrong),
+    *(lambda xp, T=T, **wrong: T.forward(xp.asarray([T.identity], dtype="float64"), size=(4, 4), **wrong)
+      for T in TRANSFORMATIONS.values())])
+@pytest.mark.parametrize("value", ["False", 1], ids=repr)
+def test_the_convention_is_true_or_false(xp, call, value):
+    """The text "False" would count as True."""
+    with raises(ValueError, f"align_corners must be True or False, not {value!r}"):
+        call(xp, align_corners=value)

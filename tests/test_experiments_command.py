@@ -152,8 +152,10 @@ def test_run_list_and_missing(tmp_path, capsys, monkeypatch):
     assert main(options(tmp_path, "--run", "r/cnn", "--threads", "1", "--quiet")) == 0
     error = read_record(Cell("r/cnn", "first", 0).folder(tmp_path / "runs") / "record.json")["test_error"]
     assert capsys.readouterr().out.startswith(f"r/cnn, first, seed 0: test error {error:.2f} % after 6 steps, ")
-    assert main(options(tmp_path, "--list")) == 0
-    assert capsys.readouterr().out.splitlines() == [f"r/cnn    seed 0  {error:.2f} %", "rts/cnn  seed 0  not begun"]
+    for asked in (["--list"], []):
+        assert main(options(tmp_path, *asked)) == 0
+        assert capsys.readouterr().out.splitlines() == [f"r/cnn    seed 0  {error:.2f} %",
+                                                        "rts/cnn  seed 0  not begun"]
     assert main(options(tmp_path, "--list", "--commands", "--seed", "0", "1")) == 0
     assert [line.split()[5:10] for line in capsys.readouterr().out.splitlines()] == [
         [name, "--schedule", "first", "--seed", seed] for name, seed in (("rts/cnn", "0"), ("r/cnn", "1"),
@@ -186,7 +188,7 @@ def test_no_jobs(tmp_path, capsys):
 
 
 def test_a_schedule_that_a_row_has_not(tmp_path, capsys):
-    assert main(options(tmp_path, "--run", "localise/t-*", "--schedule", "longer")) == 2
+    assert main(options(tmp_path, "--run", "r/cnn", "localise/t-*", "--schedule", "longer")) == 2
     assert capsys.readouterr().err == "stn_scratch: schedule must be 'first' for localise/t-*, not 'longer'\n"
     assert main(options(tmp_path, "--list", "--schedule", "longer")) == 0
     listed = capsys.readouterr().out

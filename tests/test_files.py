@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and the log, which grows."""
 
 import os
 from types import SimpleNamespace

@@ -214,11 +214,11 @@ def test_predict(xp, batch):
     assert none.shape == (0,) and none.dtype.kind == "i"
 
 
-def test_predict_several_labels():
+def test_predict_several_labels(xp):
     x = numpy.random.default_rng(2).normal(size=(7, 6))
-    expected = x.reshape(7, 2, 3).argmax(axis=2)
-    numpy.testing.assert_array_equal(predict(Flatten(), {}, x, heads=2, batch=3), expected)
+    expected, x = x.reshape(7, 2, 3).argmax(axis=2), xp.asarray(x)
+    numpy.testing.assert_array_equal(to_host(predict(Flatten(), {}, x, heads=2, batch=3)), expected)
     assert predict(Flatten(), {}, x[:0], heads=2).shape == (0, 2)
-    for heads in (4, 0, 3.0):
-        with pytest.raises(ValueError, match="^heads must be"):
+    for heads in (4, 6, 0, 3.0):
+        with pytest.raises(ValueError, match="^heads must"):
             predict(Flatten(), {}, x, heads=heads)

@@ -22,8 +22,10 @@ from stn_scratch.network import (
     Shared,
 )
 from stn_scratch.parameters import leaves
+from stn_scratch.parts import PartTransformers
 from stn_scratch.sampling.kernels import Gaussian, Triangle
 from stn_scratch.transformer import SpatialTransformer
+from stn_scratch.transformer3d import SpatialTransformer3D
 
 IMAGE = (5, 7, 2)
 # name -> network, shape of one input, shape of one output
@@ -204,12 +206,22 @@ def test_empty_batch(xp, name):
     (lambda: SpatialTransformer(AvgPool(2), lattice="rihgt"), "lattice must be one of 'right', 'central', not 'rihgt'"),
     (lambda: SpatialTransformer(AvgPool(2), padding=0), "padding must be one of 'zeros', 'border', 'reflect', not 0"),
     (lambda: SpatialTransformer(AvgPool(2), kernel="cubic"), "kernel must be one of "),
-    (lambda: SpatialTransformer(None), "localisation must be a network, not NoneType"),
-    (lambda: Sequential([Flatten(), Dense(3)]), "Sequential takes networks, each an argument of its own, not list"),
-    (lambda: Parallel(Dense), "Parallel takes networks, each an argument of its own, not type"),
+    (lambda: SpatialTransformer(AvgPool(2), align_corners="False"), "align_corners must be True or False, not 'False'"),
 ])
 def test_what_cannot_be_made(make, sentence):
-    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(sentence)}"):
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
+        make()
+
+
+@pytest.mark.parametrize("make, sentence", [
+    (lambda: SpatialTransformer(None).init(None, IMAGE), "localisation must be a network, not NoneType"),
+    (lambda: SpatialTransformer3D(Dense).init(None, (3, *IMAGE)), "localisation must be a network, not Dense"),
+    (lambda: PartTransformers(AvgPool(2), 2, "cnn").init(None, IMAGE), "branch must be a network, not str"),
+    (lambda: Sequential([Flatten(), Dense(3)]), "each argument of Sequential must be a network, not list"),
+    (lambda: Parallel(Dense), "each argument of Parallel must be a network, not Dense"),
+])
+def test_what_is_no_network(make, sentence):
+    with pytest.raises(TypeError, match=f"^{re.escape(sentence)}$"):
         make()
 
 

@@ -72,7 +72,7 @@ def available(*arrays, cpu=False):
 def compiled_state():
     """In a few words, whether kernels are compiled for the CPU, and with what."""
     if not _switches["fused"]:
-        return "off, as STN_FUSED=0 turns all kernels off"
+        return "off, as all fused kernels are: by STN_FUSED=0, or as a GPU's compiler failed"
     if not _switches["compiled"]:
         return f"off (STN_COMPILED=1 turns them on), {host.compiler() or 'no C++ compiler found'}"
     reason = works(None)

@@ -54,8 +54,9 @@ def experiments(**given):
     """Run the command; gives the exit status."""
     options = argparse.Namespace(**given)
     rows = [row for row in (chosen(options.run) if options.run else ROWS.values()) if row.goes_by(options.schedule)]
-    if not rows:
-        raise ValueError(f"schedule must be 'first' for {' '.join(options.run)}, not {options.schedule!r}")
+    for pattern in options.run or ():
+        if not any(row in rows for row in chosen([pattern])):
+            raise ValueError(f"schedule must be 'first' for {pattern}, not {options.schedule!r}")
     cells = [Cell(row.name, options.schedule, seed) for seed in options.seed for row in rows]
     place = Place(options.runs, options.data_dir, options.device, options.threads)
     if options.list or not any((options.run, options.missing, options.table, options.figure, options.weights)):

@@ -62,8 +62,8 @@ def _how(name):
     """A schedule in a line: steps and parameters, of each kind of network."""
     _, options, fcn = SCHEDULES[name]
     kinds = {"fcn: ": options | fcn, "cnn: ": options} if fcn else {"": options}
-    said = (f"{kind}{of['iterations']:,} steps, {of['parameters']:,} parameters" for kind, of in kinds.items())
-    return f"schedule {name!r}; " + "; ".join(said)
+    parts = (f"{kind}{of['iterations']:,} steps, {of['parameters']:,} parameters" for kind, of in kinds.items())
+    return f"schedule {name!r}; " + "; ".join(parts)
 
 
 class Rescued:

@@ -77,7 +77,7 @@ def piecewise_affine_grid_forward(theta, *, size, align_corners=True):
     if Kr < 2 or Kc < 2:
         raise ValueError(f"theta must have at least 2 rows and 2 columns of vertices, not shape {theta.shape}")
     xp = get_array_module(theta)
-    points, index, weight = _triangles(xp, (Kr, Kc), tuple(size), bool(align_corners), theta.dtype.name)
+    points, index, weight = _triangles(xp, (Kr, Kc), tuple(size), align_corners, theta.dtype.name)
     usable = usable_images(theta)
     vertices = keep(usable, theta, FAR).reshape(B, Kr * Kc, 2).swapaxes(1, 2)  # (B, 2, Kr Kc)
     # (x_s, y_s) = (x_t, y_t) + ...

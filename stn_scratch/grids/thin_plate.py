@@ -86,7 +86,7 @@ def tps_grid_forward(theta, *, size, align_corners=True, smoothing=0.0):
     if K < 4 or isqrt(K) ** 2 != K:
         raise ValueError(f"theta must have a square number of control points, 4 or more, not {K}")
     xp = get_array_module(theta)
-    points, M = _spline(xp, K, tuple(size), bool(align_corners), float(smoothing), theta.dtype.name)
+    points, M = _spline(xp, K, tuple(size), align_corners, float(smoothing), theta.dtype.name)
     usable = usable_images(theta)
     # M theta: all x's and y's of all images, one matrix product
     displacement = keep(usable, theta, FAR).swapaxes(1, 2).reshape(-1, K) @ M.T

@@ -8,7 +8,7 @@ from stn_scratch.parameters import unpack
 from stn_scratch.sampling.kernels import KERNELS, Gaussian, Triangle
 from stn_scratch.sampling.sampler import check_options
 from stn_scratch.transformer import SpatialTransformer
-from stn_scratch.validate import check_choice, check_size, check_whole
+from stn_scratch.validate import check_choice, check_heads, check_size, check_whole
 
 MODELS = {**digits.MODELS, **parts.MODELS, **house.MODELS, **volume.MODELS}
 # what a transformer can sample with: the kernels of fixed shape, and the two whose width it learns
@@ -106,7 +106,7 @@ def predict(network, params, x, *, batch=256, heads=None):
     parts = [xp.zeros((0, *shape), dtype=xp.intp)]
     for k in range(0, len(x), batch):
         logits, _ = network.forward(params, x[k:k + batch])
-        if heads is not None and logits.shape[1] % heads:
-            raise ValueError(f"heads must be a part of the {logits.shape[1]} logits of an image, not {heads}")
+        if heads is not None:
+            check_heads("heads", heads, logits)
         parts.append(logits.reshape(len(logits), *shape, -1).argmax(axis=-1))
     return xp.concatenate(parts)

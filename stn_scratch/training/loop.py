@@ -47,7 +47,7 @@ def prepare(config, folder):
         use_gpu(ranks.local)  # each process has its own
     # of several processes only one downloads
     digits = ranks.one_first(lambda: task.load(config.data_dir, source=config.digits))
-    # from here on those that were found, wherever the run goes on: with no others, and from any folder
+    # a run goes on with the digits that were found here, from whatever folder it is resumed
     if config.digits == "auto":
         config = replace(config, digits="embedded" if digits.source.startswith("embedded") else "mnist")
     if config.data_dir is not None:

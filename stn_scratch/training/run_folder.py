@@ -109,7 +109,7 @@ def log(run, record):
         with open(path, "a") as file:
             file.write(json.dumps(record) + "\n")
     except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror}") from None
+        raise OSError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def last_checkpoint(folder):

@@ -6,7 +6,7 @@ import numpy as np
 
 from stn_scratch.layers import softmax_cross_entropy_backward, softmax_cross_entropy_forward
 from stn_scratch.parameters import check_parameters, pack
-from stn_scratch.validate import check_together
+from stn_scratch.validate import check_heads, check_together
 
 
 class Gradient(NamedTuple):
@@ -38,15 +38,12 @@ def gradient(network, params, x, labels, *, share=1.0):
 def by_head(logits, labels):
     """logits (B, heads * classes) -> (B * heads, classes), in the order of labels (B, heads); (B,): as they are.
 
-    Raises ValueError where the logits of an image are no two classes or more for each of its labels.
+    Raises ValueError unless each label has an equal part of the logits, two classes or more.
     """
     if labels.ndim == 1:
         return logits
-    outputs, heads = logits.shape[1], labels.shape[1]
-    if outputs % heads or outputs < 2 * heads:
-        raise ValueError("labels (B, heads) must have heads of two classes or more that share "
-                         f"{outputs} logits evenly, not {heads}")
-    return logits.reshape(labels.size, outputs // heads)
+    check_heads("the heads of labels (B, heads)", labels.shape[1], logits)
+    return logits.reshape(labels.size, -1)
 
 
 def said(logits, labels):
