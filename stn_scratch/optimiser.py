@@ -7,7 +7,7 @@ from math import cos, pi
 from stn_scratch import cuda
 from stn_scratch.backend import get_array_module
 from stn_scratch.parameters import Parameters, check_parameters, layout, leaves, pack
-from stn_scratch.validate import check_arrays, check_number, check_together, check_whole
+from stn_scratch.validate import check_arrays, check_number, check_whole
 
 
 @dataclass
@@ -73,11 +73,10 @@ class SGD:
             raise ValueError("grads must be shaped like params: the same keys in the same order, "
                              f"{params.flat.size} numbers in all")
         g = (grads if isinstance(grads, Parameters) else pack(grads)).flat
-        check_together(params=params.flat, grads=g)
-        xp = get_array_module(g)
-        if self.velocity is None:
-            self.velocity = xp.zeros_like(params.flat)
-        check_arrays(params=(params.flat, "N"), grads=(g, "N"), velocity=(self.velocity, "N"))
+        xp = get_array_module(params.flat)
+        velocity = xp.zeros_like(params.flat) if self.velocity is None else self.velocity
+        check_arrays(params=(params.flat, "N"), grads=(g, "N"), velocity=(velocity, "N"))
+        self.velocity = velocity
         scale = None
         if self.clip_norm is not None:
             # no look at the norm on the host: on a GPU that would wait for it

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stn_scratch.optimiser import SGD
-from stn_scratch.validate import check_choice, check_number, check_whole
+from stn_scratch.validate import check_choice, check_flag, check_number, check_whole
 
 
 @dataclass
@@ -46,8 +46,7 @@ class Config:
             raise ValueError(f"encoder must be a path, as text, not {self.encoder!r}")
         if not isinstance(self.data_dir, str | None):
             raise ValueError(f"data_dir must be a path, as text, not {self.data_dir!r}")
-        if not isinstance(self.clutter, bool):
-            raise ValueError(f"clutter must be True or False, not {self.clutter!r}")
+        check_flag("clutter", self.clutter)
         check_choice("digits_of", self.digits_of, ("test", "validation"))
         check_choice("device", self.device, ("cpu", "gpu"))
         for name in ("seed", "label", "place", "shrink"):

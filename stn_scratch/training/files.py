@@ -6,6 +6,15 @@ from threading import get_ident
 
 
 @contextmanager
+def naming(path):
+    """An OSError in it says in one sentence which file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+@contextmanager
 def replacing(path):
     """A binary file to write to; when the block ends well, it takes the place of `path` in one step.
 
@@ -14,11 +23,10 @@ def replacing(path):
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.part")
     try:
-        with open(temporary, "wb") as file:
-            yield file
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror or error}") from None
+        with naming(path):
+            with open(temporary, "wb") as file:
+                yield file
+            os.replace(temporary, path)
     finally:
         with suppress(OSError):  # the sentence above says more
             temporary.unlink(missing_ok=True)

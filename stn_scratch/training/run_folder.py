@@ -10,7 +10,7 @@ try:
 except ImportError:  # Windows: there are no locks
     fcntl = None
 
-from stn_scratch.training.files import replacing
+from stn_scratch.training.files import naming, replacing
 
 CONFIG, METRICS, CHECKPOINT, RECORD = "config.json", "metrics.jsonl", "checkpoint.npz", "record.json"
 PICTURES = ("curves.png", "grids.png", "looks.png", "localised.png")
@@ -105,11 +105,8 @@ def read_metrics(folder):
 def log(run, record):
     """Add one line to metrics.jsonl. Raises OSError, one sentence, where that fails, as on a full disk."""
     path = run.folder / METRICS
-    try:
-        with open(path, "a") as file:
-            file.write(json.dumps(record) + "\n")
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror or error}") from None
+    with naming(path), open(path, "a") as file:
+        file.write(json.dumps(record) + "\n")
 
 
 def last_checkpoint(folder):
