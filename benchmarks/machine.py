@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import peers
 from benchmarks.apart import apart
-from benchmarks.timing import event_clock, host_clock
+from benchmarks.timing import COMPILED, event_clock, host_clock
 from stn_scratch import cuda
 from stn_scratch.backend import get_array_module, to_device
 from stn_scratch.training import step
@@ -38,6 +38,11 @@ def compiles(machine):
     """True where our kernels can be compiled for the machine's CPU, and so compete a second time."""
     with cuda.compiled():
         return machine.name == "cpu" and cuda.available(np.zeros(1, "float32"), cpu=True)
+
+
+def variants(machine, *, channels=2):
+    """The names of those that compete with ours: ours compiled, where that can be, and PyTorch's."""
+    return (*((COMPILED,) if compiles(machine) else ()), *peers.variants(machine, channels=channels))
 
 
 def _here(kind, *arguments):

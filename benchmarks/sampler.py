@@ -67,11 +67,6 @@ def contenders(machine, others, shape, out_size, dtype):
             for v in ("ours", *others)}
 
 
-def variants(machine, *, channels):
-    """The names of those that compete with ours: ours compiled, where that can be, and PyTorch's."""
-    return (*((COMPILED,) if machines.compiles(machine) else ()), *peers.variants(machine, channels=channels))
-
-
 def check_samplers(what, samplers, tolerance):
     """V, dU and dgrid of all agree."""
     ours = samplers["ours"].result()
@@ -82,7 +77,7 @@ def check_samplers(what, samplers, tolerance):
 
 def compare(machine, shape, out_size, budget):
     """Check, in float64 on one shard and in float32 as timed, then time."""
-    what, others = "x".join(map(str, shape)), variants(machine, channels=shape[3])
+    what, others = "x".join(map(str, shape)), machines.variants(machine, channels=shape[3])
     few = (min(shape[0], 3), *shape[1:])
     exact = [v for v in others if v != "torch.compile"]  # which would compile once more
     check_samplers(what, contenders(machine, exact, few, out_size, "float64"), TOLERANCE["float64"])

@@ -6,6 +6,7 @@ the output, and with batch and channels, but not with the input.
 
 import numpy as np
 
+from benchmarks import machine as machines
 from benchmarks import sampler, step
 from benchmarks.timing import Case, alternate, fit_exponent
 from stn_scratch import paper
@@ -30,7 +31,7 @@ WHAT = dict.fromkeys(SAMPLER_AXES, "sampler") | {"step": "st-cnn step", "dense":
 def _sampler(machine, axis, n, budget):
     """The sampler, and beside it ours compiled, PyTorch's and, where the input grows, a copy of the input."""
     shape, side = SAMPLER_AXES[axis][3](n)
-    timed = sampler.contenders(machine, sampler.variants(machine, channels=1), shape, (side, side), "float32")
+    timed = sampler.contenders(machine, machines.variants(machine, channels=1), shape, (side, side), "float32")
     if axis == "input":
         U = timed["ours"].arrays[0]
         timed[COPY] = U.copy

@@ -66,9 +66,9 @@ def check_steps(what, steps, *, number, tolerance):
 
 def compare(machine, model, size, batch, parameters, budget):
     """Check, then time."""
-    what, variants = f"{model} {size}x{size}", peers.variants(machine)
+    what = f"{model} {size}x{size}"
     # what is compiled for a CPU is the sampler, of which a CNN has none
-    variants = (COMPILED, *variants) if model != "cnn" and machines.compiles(machine) else variants
+    variants = peers.variants(machine) if model == "cnn" else machines.variants(machine)
     # to compile once more, for float64, would take longer than all the rest; its logits are checked in float32
     exact = contenders(machine, [v for v in variants if v != "torch.compile"], model, size, CHECKED_IMAGES,
                        parameters=parameters, dtype="float64")
