@@ -10,9 +10,9 @@ from strict import strict
 from stn_scratch import blocks
 from stn_scratch.backend import to_host
 from stn_scratch.gradcheck import adjoint_error, check_gradients
-from stn_scratch.layers import conv2d_backward, conv2d_forward, convolution
+from stn_scratch.layers import conv2d_backward, conv2d_forward, convolution, frequencies
 from stn_scratch.layers import few_channels as few_channels_form
-from stn_scratch.layers.im2col import im2col_backward, im2col_forward
+from stn_scratch.layers.im2col import conv2d_size, im2col_backward, im2col_forward
 
 # x, kh kw, F, stride, padding
 CASES = {
@@ -37,10 +37,16 @@ CASES = {
 cases = pytest.mark.parametrize("case", CASES)
 
 
-@pytest.fixture(params=[0, 8, 100], ids="few channels: below {}".format)
-def few_channels(request, monkeypatch):
-    """Both forms take any number of channels; which is faster is another question."""
-    monkeypatch.setattr(convolution, "FEW_CHANNELS", request.param)
+FORMS = {"few channels": (100, False), "rows of taps": (0, False), "frequencies": (0, True)}
+
+
+@pytest.fixture(params=FORMS)
+def form(request, monkeypatch):
+    """Each form takes any shape; which is faster is another question."""
+    few, pay = FORMS[request.param]
+    monkeypatch.setattr(convolution, "FEW_CHANNELS", few)
+    monkeypatch.setattr(convolution, "frequencies_pay", lambda *shapes: pay)
+    return request.param
 
 
 def arguments(case, xp, dtype="float64"):
@@ -78,7 +84,7 @@ def by_loops(x, W, b, dy_of, *, stride, padding):
 
 
 @cases
-@pytest.mark.usefixtures("few_channels")
+@pytest.mark.usefixtures("form")
 def test_by_loops(xp, case):
     args, options = arguments(case, xp)
     y, cache = conv2d_forward(*args, **options)
@@ -88,7 +94,7 @@ def test_by_loops(xp, case):
 
 
 @cases
-@pytest.mark.usefixtures("few_channels")
+@pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("block", [1, 600, 10 ** 6], ids="{} bytes".format)
 def test_the_plain_form(monkeypatch, xp, case, block):
     """One image a block, a few, and all at once."""
@@ -99,6 +105,38 @@ def test_the_plain_form(monkeypatch, xp, case, block):
     actual, expected = (y, *conv2d_backward(dy, cache)), (plain_y, *im2col_backward(dy, plain_cache))
     for a, plain in zip(actual, expected, strict=True):
         numpy.testing.assert_allclose(to_host(a), to_host(plain), rtol=1e-12, atol=1e-12)
+
+
+@cases
+def test_through_the_frequencies(xp, case, form):
+    """On a CPU and with stride 1 alone: elsewhere the fixture's wish is not heard."""
+    args, options = arguments(case, xp)
+    _, cache = conv2d_forward(*args, **options)
+    assert (cache.frequencies is not None) == (form == "frequencies" and options["stride"] == 1 and xp is numpy)
+
+
+@pytest.mark.parametrize("side, C, size, F, padding, pay", [
+    (10, 41, 7, 41, 0, True),  # the second convolution of the paper's CNN at 28 pixels
+    (13, 30, 7, 30, 0, True),
+    (7, 41, 7, 41, 0, False),  # a single window
+    (28, 1, 9, 41, 0, False),  # one product saves nothing: each filter's map is transformed
+    (28, 32, 3, 32, 1, False),
+    (14, 20, 5, 20, 0, True),
+    (6, 20, 5, 20, 0, False),
+    (6, 20, 5, 20, 4, True),  # padding makes the maps larger
+])
+def test_when_the_frequencies_pay(side, C, size, F, padding, pay):
+    y_size = conv2d_size((1, side, side, C), (size, size, C, F), 1, padding)
+    assert frequencies.frequencies_pay((1, side, side, C), (size, size, C, F), y_size, padding) == pay
+
+
+def test_a_delta_through_the_frequencies():
+    """A filter that is 1 at one tap copies the picture from there: nothing reaches around the circle."""
+    x = numpy.arange(2 * 5 * 6 * 3.0).reshape(2, 5, 6, 3)
+    W = numpy.zeros((2, 4, 3, 1))
+    W[1, 2, 1] = 1
+    y, _ = frequencies.frequencies_forward(x, W, numpy.asarray([0.5]), (4, 3), 0)
+    numpy.testing.assert_allclose(y[..., 0], x[:, 1:, 2:5, 1] + 0.5, rtol=1e-12)
 
 
 def test_blocks_of_a_whole_batch_on_a_gpu():
@@ -116,12 +154,14 @@ def test_blocks_of_a_whole_batch_on_a_gpu():
 
 
 @cases
+@pytest.mark.usefixtures("form")
 def test_gradients(xp, case):
     args, options = arguments(case, xp)
     assert check_gradients(conv2d_forward, conv2d_backward, args, entries=25, **options) <= 1e-7
 
 
 @cases
+@pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("argument", [0, 1], ids=["x", "W"])
 def test_adjoint(xp, case, argument):
     (x, W, b), options = arguments(case, xp)
@@ -129,6 +169,7 @@ def test_adjoint(xp, case, argument):
 
 
 @cases
+@pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("backward", [conv2d_backward, im2col_backward])
 def test_without_dx(xp, case, backward):
     args, options = arguments(case, xp, "float32")

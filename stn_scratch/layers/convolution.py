@@ -3,16 +3,18 @@
 The plain way, `im2col.py`, lays out the kh kw C numbers that each output pixel reads, and needs a single product; but
 it writes every pixel of x kh kw times. Here the layout runs along the width only, image rows first: a pixel is written
 kw times, and taps one row down find their numbers one row down in the same layout. Blocks of images keep it in the
-cache. With few channels those products would be too thin: `few_channels.py`.
+cache. With few channels those products would be too thin: `few_channels.py`. With large filters most of them can be
+saved: `frequencies.py`.
 """
 
 from functools import reduce
 from operator import iadd
 
 from stn_scratch import cuda
-from stn_scratch.backend import get_array_module
+from stn_scratch.backend import get_array_module, on_host
 from stn_scratch.blocks import blocks_of_images
 from stn_scratch.layers.few_channels import few_channels_backward, few_channels_forward
+from stn_scratch.layers.frequencies import frequencies_backward, frequencies_forward, frequencies_pay
 from stn_scratch.layers.im2col import Conv2DCache, conv2d_size, im2col_backward, im2col_forward, pad
 from stn_scratch.validate import check_arrays, check_gradient, check_whole
 
@@ -37,6 +39,9 @@ def conv2d_forward(x, W, b, *, stride=1, padding=0):
     cache = Conv2DCache(x, W, stride, padding)
     if x.shape[3] < FEW_CHANNELS:
         return few_channels_forward(x, W, b, (H_y, W_y), stride, padding), cache
+    if stride == 1 and on_host(x) and frequencies_pay(x.shape, W.shape, (H_y, W_y), padding):
+        y, frequencies = frequencies_forward(x, W, b, (H_y, W_y), padding)
+        return y, cache._replace(frequencies=frequencies)
     xp = get_array_module(x)
     y = xp.empty((x.shape[0], H_y, W_y, len(b)), dtype=x.dtype)
     for images, columns in _blocks_of_columns(x, W, W_y, stride, padding):
@@ -52,7 +57,7 @@ def conv2d_backward(dy, cache, *, need_dx=True):
 
     dy (B, H', W', F) -> dx (B, H, W, C), dW (kh, kw, C, F), db (F,).
     """
-    x, W, stride, padding = cache
+    x, W, stride, padding, frequencies = cache
     check_arrays(dy=(dy, "B H' W' F"), W=(W, "kh kw C F"))
     H_y, W_y = conv2d_size(x.shape, W.shape, stride, padding)
     check_gradient("dy", dy, (x.shape[0], H_y, W_y, W.shape[3]))
@@ -60,6 +65,8 @@ def conv2d_backward(dy, cache, *, need_dx=True):
         return im2col_backward(dy, cache, need_dx=need_dx)
     if x.shape[3] < FEW_CHANNELS:
         return few_channels_backward(dy, x, W, stride, padding, need_dx)
+    if frequencies is not None:
+        return frequencies_backward(dy, x, W, padding, frequencies, need_dx)
     xp = get_array_module(dy)
     dx, dW, db = xp.empty_like(x) if need_dx else None, xp.zeros_like(W), xp.zeros_like(W[0, 0, 0])
     for images, columns in _blocks_of_columns(x, W, W_y, stride, padding):

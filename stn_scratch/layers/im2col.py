@@ -15,6 +15,7 @@ class Conv2DCache(NamedTuple):
     W: object  # (kh, kw, C, F)
     stride: int
     padding: int
+    frequencies: tuple | None = None  # of x and W, where `frequencies.py` has them at hand
 
 
 def im2col_forward(x, W, b, *, stride=1, padding=0):
@@ -35,7 +36,7 @@ def im2col_backward(dy, cache, *, need_dx=True):
 
     The transpose of the one matrix product, once for each factor. Shapes as in `conv2d_backward`.
     """
-    x, W, stride, padding = cache
+    x, W, stride, padding, _ = cache
     kh, kw, C, F = W.shape
     dy_rows = dy.reshape(-1, F)
     # columns^T dy

@@ -66,10 +66,11 @@ def max_pool_backward(dy, cache):
     check_gradient("dy", dy, winner.shape)
     if size <= cuda.LARGEST_POOL and cuda.available(dy):
         return cuda.max_pool_backward(dy, winner, x_shape, size)
-    dx = get_array_module(dy).zeros(x_shape, dtype=dy.dtype)
+    xp = get_array_module(dy)
+    dx = xp.zeros(x_shape, dtype=dy.dtype)
     _, H_y, W_y, _ = dy.shape
     for tap, (rows, columns, view) in enumerate(_pool_taps(dx, size, H_y, W_y)):
-        view[...] = dy[:, rows, columns] * (winner[:, rows, columns] == tap)
+        xp.multiply(dy[:, rows, columns], winner[:, rows, columns] == tap, out=view)
     return dx
 
 

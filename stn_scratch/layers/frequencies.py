@@ -1,0 +1,101 @@
+r"""Convolution as a product of frequencies, and its transpose: for filters as large as the paper's.
+
+On a circle of N_h x N_w pixels, the padded image, the discrete Fourier transform
+
+\[ \hat x_{uv} = \sum_{h,w} e^{-2 \pi i (u h / N_h + v w / N_w)} \, x_{hw} \]
+
+turns the sum over all taps into one product a frequency. A window that fits into the image does not reach around the
+circle, so what it reads is as it was. x is real: \(\hat x_{-u,-v}\) is the conjugate of \(\hat x_{uv}\), and half of
+the v tell all. Circles are small, and of any size: a transform is two matrix products, one along w and one along h.
+"""
+
+from functools import cache
+
+import numpy as np
+
+# how many times fewer multiplications there must be. Measured: with as many, this form takes as long as the others; but
+# it takes more memory
+GAIN = 1.5
+
+
+def frequencies_pay(x_shape, W_shape, y_size, padding):
+    """Whether this is the fastest form of a convolution with stride 1: by its multiplications."""
+    (_, H, W_x, C), (kh, kw, _, F), (H_y, W_y) = x_shape, W_shape, y_size
+    N_h, N_w = _circle(x_shape, padding)
+    products = 4 * N_h * _half(N_w) * C * F  # of complex numbers
+    transforms = sum(channels * _half(N_w) * (2 * h * w + 4 * N_h * h)
+                     for channels, h, w in ((C, H, W_x), (F, H_y, W_y)))
+    return GAIN * (products + transforms) < kh * kw * H_y * W_y * C * F
+
+
+def frequencies_forward(x, W, b, y_size, padding):
+    r"""\(\hat y_{uv}^f = \sum_c \hat x_{uv}^c \, \overline{\hat W_{uv}^{cf}}\); y is what fits, of y_size, plus b.
+
+    Other arguments as in `conv2d_forward`, which has checked them -> y, and (x_hat, W_hat) for the backward.
+    """
+    circle = _circle(x.shape, padding)
+    x_hat = _to_frequencies(x, circle, start=padding)
+    W_hat = _to_frequencies(W.reshape(1, *W.shape[:2], -1), circle).reshape(-1, *W.shape[2:])
+    y = _to_pixels(x_hat @ W_hat.conj(), circle, y_size)
+    y += b
+    return y, (x_hat, W_hat)
+
+
+def frequencies_backward(dy, x, W, padding, frequencies, need_dx):
+    r"""\(d\hat W_{uv} = \hat x_{uv}^T \, \overline{d\hat y_{uv}}\), \(d\hat x_{uv} = d\hat y_{uv} \, \hat W_{uv}^T\).
+
+    frequencies: (x_hat, W_hat) of the forward. Other arguments as in `conv2d_backward` -> dx, dW, db.
+    """
+    (x_hat, W_hat), circle = frequencies, _circle(x.shape, padding)
+    dy_hat = _to_frequencies(dy, circle)
+    dx = _to_pixels(dy_hat @ W_hat.swapaxes(1, 2), circle, x.shape[1:3], start=padding) if need_dx else None
+    dW_hat = x_hat.swapaxes(1, 2) @ dy_hat.conj()
+    dW = _to_pixels(dW_hat.reshape(len(dW_hat), 1, -1), circle, W.shape[:2]).reshape(W.shape)
+    return dx, dW, dy.sum(axis=(0, 1, 2))
+
+
+def _circle(x_shape, padding):
+    """N_h, N_w"""
+    return x_shape[1] + 2 * padding, x_shape[2] + 2 * padding
+
+
+def _half(N):
+    """How many frequencies of a real row of N numbers are not the conjugate of another."""
+    return N // 2 + 1
+
+
+@cache
+def _waves(N, dtype):
+    r"""\(e^{-2 \pi i u h / N}\), for all u and h: (N, N), of the complex numbers of a real dtype."""
+    turns = np.outer(np.arange(N), np.arange(N)) % N / N
+    return np.exp(-2j * np.pi * turns).astype(np.result_type(dtype, "complex64"))
+
+
+def _to_frequencies(a, circle, start=0):
+    """a (B, H, W, C), pixels from `start` on along both axes -> (N_h half, B, C), a row for each frequency (u, v)."""
+    (N_h, N_w), (B, H, W, C) = circle, a.shape
+    half = _half(N_w)
+    along_w = _waves(N_w, a.dtype)[:half, start:start + W]
+    parts = np.empty((H, 2 * half, B, C), dtype=a.dtype)  # the real ones, then the imaginary ones
+    np.matmul(np.concatenate([along_w.real, along_w.imag]), a, out=parts.transpose(2, 0, 1, 3))
+    a_v = np.empty((H, half, B, C), dtype=np.result_type(a, "complex64"))
+    a_v.real, a_v.imag = parts[:, :half], parts[:, half:]
+    along_h = _waves(N_h, a.dtype)[:, start:start + H]
+    return (along_h @ a_v.reshape(H, -1)).reshape(-1, B, C)
+
+
+def _to_pixels(a_hat, circle, size, start=0):
+    r"""The inverse, \(x_{hw} = \frac{1}{N_h N_w} \sum_{uv} e^{2 \pi i (\ldots)} \hat x_{uv}\), for `size` pixels alone.
+
+    a_hat (N_h half, B, C) -> (B, *size, C).
+    """
+    (N_h, N_w), (_, B, C), (H, W) = circle, a_hat.shape, size
+    half = _half(N_w)
+    along_h = _waves(N_h, a_hat.real.dtype).conj()[start:start + H]
+    a_v = (along_h @ a_hat.reshape(N_h, -1)).reshape(H, half, B, C)
+    parts = np.concatenate([a_v.real, a_v.imag], axis=1)
+    # v and -v are conjugates: together twice the real part of one; v = 0, and half of an even N_w, stand alone
+    alone = np.arange(half) * 2 % N_w == 0
+    along_w = _waves(N_w, a_hat.real.dtype)[start:start + W, :half] * (np.where(alone, 1, 2) / (N_h * N_w))
+    weights = np.concatenate([along_w.real, along_w.imag], axis=1).astype(parts.dtype)
+    return weights @ parts.transpose(2, 0, 1, 3)
