@@ -1,9 +1,11 @@
 """Maximum and average over windows that lie side by side."""
 
+import math
 from typing import NamedTuple
 
 from stn_scratch import cuda
 from stn_scratch.backend import get_array_module
+from stn_scratch.blocks import blocks_of_images
 from stn_scratch.validate import check_arrays, check_gradient, check_whole
 
 
@@ -34,6 +36,10 @@ def _pool_taps(x, size, H_y, W_y):
             yield slice(view.shape[1]), slice(view.shape[2]), view
 
 
+def _blocks(x):
+    return blocks_of_images(x, x.itemsize * math.prod(x.shape[1:]))
+
+
 def max_pool_forward(x, *, size=2, ceil=False):
     r"""\(y_{hw}^c = \max_{i,j < s} x_{hs+i, ws+j}^c\): windows of size s, side by side.
 
@@ -47,13 +53,16 @@ def max_pool_forward(x, *, size=2, ceil=False):
     if size <= cuda.LARGEST_POOL and cuda.available(x):
         y, winner = cuda.max_pool_forward(x, (H_y, W_y), size)
         return y, PoolCache(winner, x.shape, size, ceil)
-    y = x[:, :size * H_y:size, :size * W_y:size].copy()
+    y = xp.empty((x.shape[0], H_y, W_y, x.shape[3]), dtype=x.dtype)
     winner = xp.zeros(y.shape, dtype=xp.intp if size > 15 else xp.uint8)
-    for tap, (rows, columns, view) in enumerate(_pool_taps(x, size, H_y, W_y)):
-        best, best_tap = y[:, rows, columns], winner[:, rows, columns]
-        # strictly greater: a tied maximum stays with the first. The last to win has the largest number
-        xp.maximum(best_tap, (view > best) * winner.dtype.type(tap), out=best_tap)
-        xp.maximum(best, view, out=best)
+    for images in _blocks(x):
+        taps = _pool_taps(x[images], size, H_y, W_y)
+        y[images] = next(taps)[2]
+        for tap, (rows, columns, view) in enumerate(taps, start=1):
+            best, best_tap = y[images, rows, columns], winner[images, rows, columns]
+            # strictly greater: a tied maximum stays with the first. The last to win has the largest number
+            xp.maximum(best_tap, (view > best) * winner.dtype.type(tap), out=best_tap)
+            xp.maximum(best, view, out=best)
     return y, PoolCache(winner, x.shape, size, ceil)
 
 
@@ -69,8 +78,9 @@ def max_pool_backward(dy, cache):
     xp = get_array_module(dy)
     dx = xp.zeros(x_shape, dtype=dy.dtype)
     _, H_y, W_y, _ = dy.shape
-    for tap, (rows, columns, view) in enumerate(_pool_taps(dx, size, H_y, W_y)):
-        xp.multiply(dy[:, rows, columns], winner[:, rows, columns] == tap, out=view)
+    for images in _blocks(dx):
+        for tap, (rows, columns, view) in enumerate(_pool_taps(dx[images], size, H_y, W_y)):
+            xp.multiply(dy[images, rows, columns], winner[images, rows, columns] == tap, out=view)
     return dx
 
 
