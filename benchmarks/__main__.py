@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import BrokenExecutor
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 from benchmarks import figure, gpu, grids, memory, results, sampler, scaling, step, table
@@ -37,9 +38,14 @@ def _parser():
     return parser
 
 
+def _threads(name, options):
+    """On how many threads a part is measured."""
+    return min(options.threads, getattr(PARTS[name], "MOST_THREADS", options.threads))
+
+
 def run_part(name, machine, data, options, deadline):
     """Measure what is missing of one part, saving after every row. Gives the number of cases failed and left over."""
-    facts = machines.facts(machine.name, options)
+    facts = machines.facts(machine.name, _threads(name, options), quick=options.quick)
     entry, differ = results.begin(data, name, facts, resume=options.resume)
     if differ:
         print(f"{name}: what was measured before had another {', '.join(differ)}: measured again")
@@ -88,10 +94,11 @@ def run(options):
             continue
         if device == "gpu" and unmeasured():
             print(f"\nno case yet for the kernels {', '.join(unmeasured())}")
-        with open_machine(options.threads) as machine:
-            for name in chosen:
-                counts = run_part(name, machine, data, options, began + options.seconds)
-                failed, left = failed + counts[0], left + counts[1]
+        for threads, names in groupby(chosen, partial(_threads, options=options)):
+            with open_machine(threads) as machine:
+                for name in names:
+                    counts = run_part(name, machine, data, options, began + options.seconds)
+                    failed, left = failed + counts[0], left + counts[1]
     drawn = figure.draw(data, options.out / results.FIGURE)
     if drawn:
         print(f"\n{options.out / results.FILE}, {drawn}; {time.monotonic() - began:.0f} seconds")

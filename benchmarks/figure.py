@@ -44,16 +44,18 @@ def draw(data, path):
 
 
 def _caption(parts):
-    """Where and when, and how busy the machine was: one line a device."""
-    lines = {}
+    """Where and when, and how busy the machine was: one line a device, with the most threads that a part had."""
+    lines, threads = {}, {}
     for part in parts.values():
         facts = part["facts"]
         shown = ", ".join(f"{name} {facts['versions'][name]}" for name in ("numpy", "torch", "cupy-cuda12x",
                                                                            "cupy-cuda13x") if name in facts["versions"])
-        lines.setdefault(f"{facts['device']}, {facts['threads']} threads, {shown}", []).extend(part["begun"])
-    return "\n".join(f"{line}, {min(b['date'] for b in begun)[:10]}, load when a part began: "
-                     f"{min(b['load'] for b in begun):g} to {max(b['load'] for b in begun):g}"
-                     for line, begun in lines.items())
+        where = facts["device"], shown
+        lines.setdefault(where, []).extend(part["begun"])
+        threads[where] = max(threads.get(where, 1), facts["threads"])
+    return "\n".join(f"{device}, {threads[device, shown]} threads, {shown}, {min(b['date'] for b in begun)[:10]}, load "
+                     f"when a part began: {min(b['load'] for b in begun):g} to {max(b['load'] for b in begun):g}"
+                     for (device, shown), begun in lines.items())
 
 
 def _scaling_panels(parts):
@@ -80,7 +82,7 @@ def _draw_scaling(ax, axis, rows, fits):
             fit = fits[name]
             ends = [min(sizes), max(sizes)]
             ax.loglog(ends, [fit["constant"] * n ** fit["exponent"] for n in ends], color=COLOURS[name], linewidth=1)
-    ax.set_title(f"{WHAT[axis]}: exponent {EXPECTED[axis]} expected", fontsize=9)
+    ax.set_title(f"{WHAT[axis]}, one thread: exponent {EXPECTED[axis]} expected", fontsize=9)
     _label(ax, TITLES[axis], "ms", sizes)
 
 

@@ -91,9 +91,9 @@ def gpu(threads):
                       _here, lambda work, *arrays: [work(*arrays)])
 
 
-def facts(device, options):
+def facts(device, threads, *, quick):
     """What a measurement depends on. Rows of different facts do not belong in one table."""
-    return {"device": device_name(device), "threads": options.threads, "quick": options.quick,
+    return {"device": device_name(device), "threads": threads, "quick": quick,
             "versions": versions() | peers.versions(), "source": source("stn_scratch")}
 
 

@@ -1,7 +1,8 @@
-"""(d) Cost against one size at a time, and the exponent with which it grows.
+"""(d) Cost against one size at a time, and the exponent with which it grows, on one thread.
 
 The sum over n, m of Eq. (3) as printed costs H W for each output pixel; four taps cost four. So the cost must grow with
-the output, and with batch and channels, but not with the input.
+the output, and with batch and channels, but not with the input. A second thread would bend the line: it takes half of
+the work in a large case, and of a small one it takes longer to wake.
 """
 
 import numpy as np
@@ -11,6 +12,7 @@ from benchmarks import sampler, step
 from benchmarks.timing import Case, alternate, fit_exponent
 from stn_scratch import paper
 
+MOST_THREADS = 1
 COPY = "a copy of U"  # dU is as large as U and must be written in full, whatever else is done
 # of the sampler: axis -> its title, the sizes, the expected exponent, the shape of U and the output's side at a size
 SAMPLER_AXES = {

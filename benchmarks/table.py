@@ -3,7 +3,7 @@
 from benchmarks.scaling import TITLES, WHAT
 
 NAMES = {"step": "(a) one training step", "sampler": "(b) sampler, forward and backward",
-         "grids": "(c) grids, forward and backward", "scaling": "(d) cost against size",
+         "grids": "(c) grids, forward and backward", "scaling": "(d) cost against size, one thread",
          "memory": "(e) peak memory of one training step", "gpu": "(f) on the GPU"}
 WIDTH = 40
 

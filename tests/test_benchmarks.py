@@ -206,7 +206,7 @@ def test_a_foreign_file_is_left_alone(made_up, tmp_path, capsys):
 
 @pytest.mark.skipif(not memory.STATUS.is_file(), reason="the memory part reads /proc")
 def test_a_quick_run_of_every_part(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "benchmarks", "--quick", "--threads", "1", "--out", str(tmp_path),
+    done = subprocess.run([sys.executable, "-m", "benchmarks", "--quick", "--threads", "2", "--out", str(tmp_path),
                            "--part", *(part for part in PARTS if part != "gpu")],
                           cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
@@ -216,6 +216,7 @@ def test_a_quick_run_of_every_part(tmp_path):
     assert all(table.line(r) in done.stdout for r in rows) and len(rows) > 25
     assert all(r["values"]["ours"] > 0 for r in rows)
     assert {fit["axis"] for fit in parts["scaling"]["fits"]} == scaling.EXPECTED.keys()
+    assert {name for name, part in parts.items() if part["facts"]["threads"] == 1} == {"scaling"}
     assert (tmp_path / results.FIGURE).read_bytes()[:4] == b"\x89PNG"
     if peers.torch is not None:
         assert all("PyTorch" in r["ratio"] for part in ("step", "sampler", "memory") for r in parts[part]["rows"])

@@ -35,7 +35,8 @@ def test_available(dtype):
 @needs_compiler
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_sampler_runs_compiled_and_is_the_pair(dtype):
-    for where, C in (("generic", 1), ("outside", 3), ("border", 32), ("lattice", 2), ("odd", 1)):
+    for where, C in (("generic", 1), ("generic", 4), ("outside", 3), ("outside", 5), ("border", 32), ("lattice", 2),
+                     ("odd", 1)):
         U, grid, dV = sampler_case(where, C, dtype, True)
         V, plain = sample_forward(U, grid)
         assert isinstance(plain, BilinearCache)
@@ -103,7 +104,7 @@ __global__ void divide(const int* a, const int* b, int* q, I count) {
 @needs_compiler
 @pytest.mark.parametrize("dtype", ["float32", "float64"])  # of one, threads run side by side
 def test_no_share_is_lost_where_all_threads_add_to_one_number(dtype):
-    for C in (1, 2, 3, 4, 33):
+    for C in (1, 2, 3, 4, 5, 33):
         U, dV = numpy.zeros((2, 2, 3, C), dtype), numpy.ones((2, 37, 29, C), dtype)
         with cuda.compiled():
             _, cache = sample_forward(U, numpy.full((2, 2, 37, 29), -1.0, dtype))

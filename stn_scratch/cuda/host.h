@@ -45,7 +45,7 @@ __device__ long long quotient(long long t, long long n) { return t / n; }
 __device__ int quotient(int t, int n) { return n == 1 ? t : (int)(((double)t + 0.5) * (1.0 / n)); }
 
 // So few channels, and a number that the compiler knows, are not worth a loop: there the threads run in vectors.
-#define FEW(n) (__builtin_constant_p(n) && n < 4)
+#define FEW(n) (__builtin_constant_p(n) && n < 5)
 
 template <typename T, typename I>
 __device__ T dot(const T* a, const T* b, I n) {
@@ -83,6 +83,7 @@ __device__ void add_shares(T* sums, T weight, const T* shares, I n) {
     }
     if (weight == 0) return;
     asm volatile("" ::: "memory");
+#pragma omp simd
     for (I c = 0; c < n; c++) sums[c] += weight * shares[c];
 }
 

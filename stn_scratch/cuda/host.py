@@ -28,14 +28,15 @@ FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=off", "-fno-math-e
 PATIENCE = 120  # seconds, for a compiler
 C_TYPES = {"float": ctypes.c_float, "double": ctypes.c_double, "int": ctypes.c_int, "long long": ctypes.c_longlong,
            "*": ctypes.c_void_p}
-# What training asks for most. A kernel is compiled once more for each of these, with the numbers as constants: then no
-# branch and no inner loop is left, and its threads run in vectors. One channel is grey, three are colour, two are
-# the digits that are added.
+# What training asks for most. A kernel is compiled once more for each of these, with the numbers as constants: no
+# branch is left, and with so few channels (FEW in host.h) no inner loop, so that its threads run in vectors. One is
+# grey, two are the digits that are added, three are colour.
 BILINEAR = {"integer": 0, "padding": 0, "align_corners": 1}
 USUAL = {"sample_with_slopes": [BILINEAR]} | {
-    kernel: [{"groups": 1, "width": C, "C": C, "from_theta": 0, **BILINEAR, **more} for C in channels]
-    for kernel, channels, more in (("sample_forward", (1, 2, 3), {}), ("sample_dgrid", (2, 3), {"central": 0}),
-                                   ("sample_dU", (1, 2, 3), {}))}
+    kernel: [{"groups": 1, "from_theta": 0, **BILINEAR, **more, **channels}
+             for channels in (*({"width": C, "C": C} for C in few), {})]
+    for kernel, few, more in (("sample_forward", (1, 2, 3, 4), {}), ("sample_dgrid", (2, 3, 4), {"central": 0}),
+                              ("sample_dU", (1, 2, 3, 4), {}))}
 
 
 @cache
