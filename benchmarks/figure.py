@@ -1,5 +1,7 @@
 """The figure: how costs grow, on logarithmic axes, and the ratios to the peers as bars."""
 
+from functools import partial
+
 import matplotlib
 
 matplotlib.use("Agg")  # files only: no window, no display needed
@@ -66,13 +68,14 @@ def _scaling_panels(parts):
             rows = [row for row in entry["rows"] if row["axis"] == axis]
             if rows:
                 fits = {fit["of"]: fit for fit in entry["fits"] if fit["axis"] == axis}
-                panels.append(lambda ax, axis=axis, rows=rows, fits=fits: _draw_scaling(ax, axis, rows, fits))
+                panels.append(partial(_draw_scaling, axis=axis, rows=rows, fits=fits,
+                                      threads=entry["facts"]["threads"]))
     if "memory" in parts and parts["memory"]["rows"]:
         panels.append(lambda ax: _draw_memory(ax, parts["memory"]["rows"]))
     return panels
 
 
-def _draw_scaling(ax, axis, rows, fits):
+def _draw_scaling(ax, axis, rows, fits, threads):
     """Points, the fitted line through ours, and the exponents in the legend."""
     sizes = [row["size"] for row in rows]
     for name in rows[0]["values"]:
@@ -82,7 +85,7 @@ def _draw_scaling(ax, axis, rows, fits):
             fit = fits[name]
             ends = [min(sizes), max(sizes)]
             ax.loglog(ends, [fit["constant"] * n ** fit["exponent"] for n in ends], color=COLOURS[name], linewidth=1)
-    ax.set_title(f"{WHAT[axis]}, one thread: exponent {EXPECTED[axis]} expected", fontsize=9)
+    ax.set_title(f"{WHAT[axis]}, threads: {threads}, exponent {EXPECTED[axis]} expected", fontsize=9)
     _label(ax, TITLES[axis], "ms", sizes)
 
 

@@ -109,25 +109,49 @@ def test_the_plain_form(monkeypatch, xp, case, block):
 
 @cases
 def test_through_the_frequencies(xp, case, form):
-    """On a CPU and with stride 1 alone: elsewhere the fixture's wish is not heard."""
+    """On a CPU and with stride 1 alone; elsewhere another form is taken."""
     args, options = arguments(case, xp)
     _, cache = conv2d_forward(*args, **options)
     assert (cache.frequencies is not None) == (form == "frequencies" and options["stride"] == 1 and xp is numpy)
 
 
-@pytest.mark.parametrize("side, C, size, F, padding, pay", [
-    (10, 41, 7, 41, 0, True),  # the second convolution of the paper's CNN at 28 pixels
-    (13, 30, 7, 30, 0, True),
-    (7, 41, 7, 41, 0, False),  # a single window
-    (28, 1, 9, 41, 0, False),  # one product saves nothing: each filter's map is transformed
-    (28, 32, 3, 32, 1, False),
-    (14, 20, 5, 20, 0, True),
-    (6, 20, 5, 20, 0, False),
-    (6, 20, 5, 20, 4, True),  # padding makes the maps larger
+@pytest.mark.parametrize("B, side, C, size, F, padding, pay", [
+    (64, 10, 41, 7, 41, 0, True),  # the second convolution of the paper's CNN at 28 pixels
+    (1, 10, 41, 7, 41, 0, False),  # the filters are transformed for one image
+    (64, 7, 41, 7, 41, 0, False),  # a single window
+    (64, 28, 1, 9, 41, 0, False),  # one product saves nothing: each filter's map is transformed
+    (64, 28, 32, 3, 32, 1, False),
+    (64, 14, 20, 5, 20, 0, True),
+    (64, 6, 20, 5, 20, 0, False),
+    (64, 6, 20, 5, 20, 4, True),  # padding makes the maps larger
 ])
-def test_when_the_frequencies_pay(side, C, size, F, padding, pay):
-    y_size = conv2d_size((1, side, side, C), (size, size, C, F), 1, padding)
-    assert frequencies.frequencies_pay((1, side, side, C), (size, size, C, F), y_size, padding) == pay
+def test_when_the_frequencies_pay(B, side, C, size, F, padding, pay):
+    x_shape, W_shape = (B, side, side, C), (size, size, C, F)
+    y_size = conv2d_size(x_shape, W_shape, 1, padding)
+    assert frequencies.frequencies_pay(x_shape, W_shape, y_size, padding) == pay
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("float64", 1e-14)])
+@pytest.mark.parametrize("layout", [lambda a: a, lambda a: a.T.copy().T], ids=["in order", "axes swapped"])
+def test_the_convolution_of_the_paper_through_the_frequencies(dtype, tolerance, layout):
+    """Against the plain form in float64, relative to the largest number: rounding is shared by all of an image."""
+    rng = numpy.random.default_rng(4)
+    given = [rng.normal(size=shape).astype(dtype) for shape in ((16, 10, 10, 41), (7, 7, 41, 41), (41,))]
+    dy = rng.normal(size=(16, 4, 4, 41)).astype(dtype)
+    y, cache = conv2d_forward(*map(layout, given))
+    assert cache.frequencies is not None
+    plain_y, plain_cache = im2col_forward(*(a.astype("float64") for a in given))
+    actual = y, *conv2d_backward(layout(dy), cache)
+    for a, plain in zip(actual, (plain_y, *im2col_backward(dy.astype("float64"), plain_cache)), strict=True):
+        assert a.dtype == dtype and a.flags.c_contiguous
+        assert abs(a - plain).max() <= tolerance * abs(plain).max()
+
+
+@pytest.mark.usefixtures("form")
+def test_an_empty_batch():
+    x, W, b = (numpy.zeros(shape) for shape in ((0, 5, 6, 9), (3, 2, 9, 4), (4,)))
+    y, cache = conv2d_forward(x, W, b)
+    assert [a.shape for a in (y, *conv2d_backward(y, cache))] == [(0, 3, 5, 4), x.shape, W.shape, b.shape]
 
 
 def test_a_delta_through_the_frequencies():
@@ -212,11 +236,14 @@ def test_sentences(xp, shapes, options, sentence):
         conv2d_forward(*map(xp.zeros, shapes), **options)
 
 
-def test_numpy_integers_are_whole_numbers(xp):
-    (x, W, b), _ = arguments("plain", xp)
-    options = {"stride": numpy.int64(2), "padding": numpy.int64(1)}
-    expected = to_host(conv2d_forward(x, W, b, stride=2, padding=1)[0])
-    numpy.testing.assert_array_equal(to_host(conv2d_forward(x, W, b, **options)[0]), expected)
+@pytest.mark.parametrize("case", ["plain", "many channels"])
+@pytest.mark.parametrize("integer", [numpy.int64, numpy.uint8])
+def test_numpy_integers_are_whole_numbers(xp, case, integer):
+    (x, W, b), _ = arguments(case, xp)
+    for stride in (1, 2):
+        expected = to_host(conv2d_forward(x, W, b, stride=stride, padding=20)[0])
+        actual = conv2d_forward(x, W, b, stride=integer(stride), padding=integer(20))[0]
+        numpy.testing.assert_array_equal(to_host(actual), expected)
 
 
 @pytest.mark.parametrize("argument, sentence", [

@@ -45,7 +45,8 @@ __device__ long long quotient(long long t, long long n) { return t / n; }
 __device__ int quotient(int t, int n) { return n == 1 ? t : (int)(((double)t + 0.5) * (1.0 / n)); }
 
 // So few channels, and a number that the compiler knows, are not worth a loop: there the threads run in vectors.
-#define FEW(n) (__builtin_constant_p(n) && n < 5)
+enum { MOST_FEW = 4 };
+#define FEW(n) (__builtin_constant_p(n) && n <= MOST_FEW)
 
 template <typename T, typename I>
 __device__ T dot(const T* a, const T* b, I n) {
@@ -59,7 +60,7 @@ __device__ T dot(const T* a, const T* b, I n) {
     return sum;
 }
 
-enum { LANES = 64, SLOTS = 16 };
+enum { LANES = 64, SLOTS = 4 * MOST_FEW };  // four taps
 
 // The shares of the threads that run side by side, until all have run: a slot for each share that one thread adds.
 template <typename T>
@@ -83,7 +84,7 @@ __device__ void add_shares(T* sums, T weight, const T* shares, I n) {
     }
     if (weight == 0) return;
     asm volatile("" ::: "memory");
-#pragma omp simd
+#pragma omp simd  // the sums are not among the shares
     for (I c = 0; c < n; c++) sums[c] += weight * shares[c];
 }
 

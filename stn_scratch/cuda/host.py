@@ -29,8 +29,8 @@ PATIENCE = 120  # seconds, for a compiler
 C_TYPES = {"float": ctypes.c_float, "double": ctypes.c_double, "int": ctypes.c_int, "long long": ctypes.c_longlong,
            "*": ctypes.c_void_p}
 # What training asks for most. A kernel is compiled once more for each of these, with the numbers as constants: no
-# branch is left, and with so few channels (FEW in host.h) no inner loop, so that its threads run in vectors. One is
-# grey, two are the digits that are added, three are colour.
+# branch is left, and with so few channels (FEW in host.h) no inner loop, so that its threads run in vectors: of one
+# channel, which is grey, to three, which are colour, or four. The last leaves the number of channels open.
 BILINEAR = {"integer": 0, "padding": 0, "align_corners": 1}
 USUAL = {"sample_with_slopes": [BILINEAR]} | {
     kernel: [{"groups": 1, "from_theta": 0, **BILINEAR, **more, **channels}

@@ -5,33 +5,44 @@ On a circle of N_h x N_w pixels, the padded image, the discrete Fourier transfor
 \[ \hat x_{uv} = \sum_{h,w} e^{-2 \pi i (u h / N_h + v w / N_w)} \, x_{hw} \]
 
 turns the sum over all taps into one product a frequency. A window that fits into the image does not reach around the
-circle, so what it reads is as it was. x is real: \(\hat x_{-u,-v}\) is the conjugate of \(\hat x_{uv}\), and half of
-the v tell all. Circles are small, and of any size: a transform is two matrix products, one along w and one along h.
+circle, and neither does what dy sends back through it. x is real: \(\hat x_{-u,-v}\) is the conjugate of
+\(\hat x_{uv}\), and half of the v tell all. Circles are small, and of any size: a transform is two matrix products, one
+along w and one along h.
+
+Rounding errors are those of the largest number of an image, not of a window; a NaN makes all of its image NaN.
 """
 
 from functools import cache
 
 import numpy as np
 
-# how many times fewer multiplications there must be. Measured: with as many, this form takes as long as the others; but
-# it takes more memory
+# how many times fewer multiplications there must be. Measured: from about 1 on this form is the faster one; but it
+# takes more memory
 GAIN = 1.5
 
 
 def frequencies_pay(x_shape, W_shape, y_size, padding):
-    """Whether this is the fastest form of a convolution with stride 1: by its multiplications."""
-    (_, H, W_x, C), (kh, kw, _, F), (H_y, W_y) = x_shape, W_shape, y_size
+    """Whether this is the form to take for a convolution with stride 1, by the multiplications of its forward.
+
+    x_shape (B, H, W, C), W_shape (kh, kw, C, F), y_size (H', W').
+    """
+    (B, H, W_x, C), (kh, kw, _, F), (H_y, W_y) = x_shape, W_shape, y_size
     N_h, N_w = _circle(x_shape, padding)
-    products = 4 * N_h * _half(N_w) * C * F  # of complex numbers
-    transforms = sum(channels * _half(N_w) * (2 * h * w + 4 * N_h * h)
-                     for channels, h, w in ((C, H, W_x), (F, H_y, W_y)))
-    return GAIN * (products + transforms) < kh * kw * H_y * W_y * C * F
+    half = _half(N_w)
+
+    def transform(h, w):
+        return half * (2 * h * w + 4 * N_h * h)  # a complex number is two, and a product of two of them four
+
+    products = 4 * N_h * half * B * C * F
+    transforms = B * C * transform(H, W_x) + C * F * transform(kh, kw) + B * F * transform(H_y, W_y)
+    return GAIN * (products + transforms) < B * kh * kw * H_y * W_y * C * F
 
 
 def frequencies_forward(x, W, b, y_size, padding):
-    r"""\(\hat y_{uv}^f = \sum_c \hat x_{uv}^c \, \overline{\hat W_{uv}^{cf}}\); y is what fits, of y_size, plus b.
+    r"""\(\hat y_{uv}^f = \sum_c \hat x_{uv}^c \, \overline{\hat W_{uv}^{cf}}\); y is the part of it that fits, plus b.
 
-    Other arguments as in `conv2d_forward`, which has checked them -> y, and (x_hat, W_hat) for the backward.
+    y_size (H', W'); other arguments as in `conv2d_forward`, which has checked them -> y (B, H', W', F), and for the
+    backward x_hat (N_h half, B, C), W_hat (N_h half, C, F): a matrix for each frequency.
     """
     circle = _circle(x.shape, padding)
     x_hat = _to_frequencies(x, circle, start=padding)
@@ -42,7 +53,8 @@ def frequencies_forward(x, W, b, y_size, padding):
 
 
 def frequencies_backward(dy, x, W, padding, frequencies, need_dx):
-    r"""\(d\hat W_{uv} = \hat x_{uv}^T \, \overline{d\hat y_{uv}}\), \(d\hat x_{uv} = d\hat y_{uv} \, \hat W_{uv}^T\).
+    r"""\(\widehat{dW}_{uv} = \hat x_{uv}^T \, \overline{\widehat{dy}_{uv}}\),
+    \(\widehat{dx}_{uv} = \widehat{dy}_{uv} \, \hat W_{uv}^T\), \(db = \sum dy\). Wide hats: the gradients' transforms.
 
     frequencies: (x_hat, W_hat) of the forward. Other arguments as in `conv2d_backward` -> dx, dW, db.
     """
@@ -55,7 +67,7 @@ def frequencies_backward(dy, x, W, padding, frequencies, need_dx):
 
 
 def _circle(x_shape, padding):
-    """N_h, N_w"""
+    """N_h, N_w: the sides of the padded image."""
     return x_shape[1] + 2 * padding, x_shape[2] + 2 * padding
 
 
@@ -78,24 +90,24 @@ def _to_frequencies(a, circle, start=0):
     along_w = _waves(N_w, a.dtype)[:half, start:start + W]
     parts = np.empty((H, 2 * half, B, C), dtype=a.dtype)  # the real ones, then the imaginary ones
     np.matmul(np.concatenate([along_w.real, along_w.imag]), a, out=parts.transpose(2, 0, 1, 3))
-    a_v = np.empty((H, half, B, C), dtype=np.result_type(a, "complex64"))
-    a_v.real, a_v.imag = parts[:, :half], parts[:, half:]
-    along_h = _waves(N_h, a.dtype)[:, start:start + H]
-    return (along_h @ a_v.reshape(H, -1)).reshape(-1, B, C)
+    a_v = np.empty((H, half * B * C), dtype=np.result_type(a, "complex64"))
+    a_v.real, a_v.imag = parts[:, :half].reshape(H, -1), parts[:, half:].reshape(H, -1)
+    return (_waves(N_h, a.dtype)[:, start:start + H] @ a_v).reshape(N_h * half, B, C)
 
 
 def _to_pixels(a_hat, circle, size, start=0):
-    r"""The inverse, \(x_{hw} = \frac{1}{N_h N_w} \sum_{uv} e^{2 \pi i (\ldots)} \hat x_{uv}\), for `size` pixels alone.
+    r"""\(a_{hw} = \frac{1}{N_h N_w} \sum_{uv} e^{2 \pi i (u h / N_h + v w / N_w)} \, \hat a_{uv}\), the inverse.
 
-    a_hat (N_h half, B, C) -> (B, *size, C).
+    a_hat (N_h half, B, C) -> (B, *size, C): `size` pixels from `start` on along both axes.
     """
     (N_h, N_w), (_, B, C), (H, W) = circle, a_hat.shape, size
-    half = _half(N_w)
-    along_h = _waves(N_h, a_hat.real.dtype).conj()[start:start + H]
-    a_v = (along_h @ a_hat.reshape(N_h, -1)).reshape(H, half, B, C)
+    half, real = _half(N_w), a_hat.real.dtype
+    along_h = _waves(N_h, real).conj()[start:start + H]
+    a_v = (along_h @ a_hat.reshape(N_h, half * B * C)).reshape(H, half, B, C)
     parts = np.concatenate([a_v.real, a_v.imag], axis=1)
     # v and -v are conjugates: together twice the real part of one; v = 0, and half of an even N_w, stand alone
     alone = np.arange(half) * 2 % N_w == 0
-    along_w = _waves(N_w, a_hat.real.dtype)[start:start + W, :half] * (np.where(alone, 1, 2) / (N_h * N_w))
-    weights = np.concatenate([along_w.real, along_w.imag], axis=1).astype(parts.dtype)
-    return weights @ parts.transpose(2, 0, 1, 3)
+    along_w = _waves(N_w, real)[start:start + W, :half] * (np.where(alone, 1, 2) / (N_h * N_w))
+    # the real part of e^{i phi} a is cos(phi) Re a - sin(phi) Im a, and e^{-i phi} = cos(phi) - i sin(phi)
+    weights = np.concatenate([along_w.real, along_w.imag], axis=1).astype(real)
+    return np.matmul(weights, parts.transpose(2, 0, 1, 3), out=np.empty((B, H, W, C), dtype=real))
