@@ -15,7 +15,6 @@ from pathlib import Path
 from benchmarks import figure, gpu, grids, memory, results, sampler, scaling, step, table
 from benchmarks import machine as machines
 from benchmarks.kernels import unmeasured
-from benchmarks.same_work import Disagreement
 from benchmarks.timing import QUICK, Budget
 from stn_scratch.backend import gpu_available
 from stn_scratch.training.parallel import cores
@@ -62,9 +61,9 @@ def run_part(name, machine, data, options, deadline):
                 done[case.name] = {"case": case.name, **case.facts, **case.measure(budget)}
             except BrokenExecutor:
                 raise  # PyTorch's process has died: no later case would find it
-            except (Disagreement, RuntimeError) as error:
+            except Exception as error:  # a Disagreement, or one of the many types that CuPy and PyTorch have
                 failed += 1
-                print(f"{case.name}: {error}", file=sys.stderr, flush=True)
+                print(f"{case.name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
                 continue
             entry["rows"] = list(done.values())
             entry["fits"] = scaling.fits(entry["rows"]) if name == "scaling" else []

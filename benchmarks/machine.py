@@ -93,8 +93,11 @@ def gpu(threads):
 
 def facts(device, threads, *, quick):
     """What a measurement depends on. Rows of different facts do not belong in one table."""
-    return {"device": device_name(device), "threads": threads, "quick": quick,
-            "versions": versions() | peers.versions(), "source": source("stn_scratch")}
+    found = versions() | peers.versions()
+    if device == "gpu":
+        found.pop("blas", None)  # the host's
+    return {"device": device_name(device), "threads": threads, "quick": quick, "versions": found,
+            "source": source("stn_scratch")}
 
 
 def moment():

@@ -1,9 +1,12 @@
 """`python -m benchmarks.on_gpu`: everything that needs a GPU, in one command that can be stopped and called again.
 
-In this order: the tests marked `gpu`, the GPU benchmark, and the experiments that are still missing (`EXPERIMENTS`).
+In this order: the tests marked `gpu`, with the fused kernels and without, the GPU benchmark, and the experiments that
+are still missing (`EXPERIMENTS`), for which MNIST must stand in the folder that the environment variable STN_DATA
+names, or can be fetched. Neither latex2mathml nor the packages of the notebooks are needed.
+
 It works in a folder that git ignores, and after each step leaves its results in the folder that the environment
-variable OUT names: tests.log, tests.json, results.json, results.png, and runs.tar with the run folders. Where the next
-call starts on a bare machine, put these files into the work folder, and it goes on from there.
+variable OUT names: the tests' logs and states, results.json, results.png, and runs.tar with the run folders. Where the
+next call starts on a bare machine, put these files into the work folder, and it goes on from there.
 """
 
 import argparse
@@ -16,6 +19,8 @@ import sys
 import tarfile
 import time
 from contextlib import nullcontext
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks import results
@@ -29,19 +34,25 @@ ROOT = Path(__file__).parents[1]
 # the distorted digits, seed by seed: whatever part of the list is done, it is a table
 EXPERIMENTS = [Cell(row.name, "better", seed) for seed in (0, 1, 2) for row in ROWS.values()
                if row.table in ("distorted", "clutter")]
-TESTS, TESTS_LOG, RUNS, ARCHIVE = "tests.json", "tests.log", "runs", "runs.tar"
+RUNS, ARCHIVE = "runs", "runs.tar"
+# the tests' two passes: the name of their files, and what the environment has more
+PASSES = {"tests": {}, "tests-without-kernels": {"STN_FUSED": "0"}}
+MOST_OF_TESTS = 200  # seconds for a pass: what follows shall begin, whatever the tests take
+WORKERS = 8  # processes for the tests, where pytest-xdist is there
 PATIENCE = 20  # seconds that a step has, after Ctrl-C, to save what it has
 LEAST = 25  # seconds below which nothing more is begun
 NO_TESTS = 5  # pytest's status when it found none
 
 
-def call(command, seconds, log=None):
+def call(command, seconds, log=None, environment=None):
     """Run a command from the repository's root, and stop it by Ctrl-C after so many seconds.
 
-    Gives its exit status, None if it was stopped. log: a file for what it says.
+    Gives its exit status, None if it was stopped. log: a file for what it says; environment: variables that it has
+    beyond ours.
     """
     with open(log, "wb") if log else nullcontext() as file:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT if log else None)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT if log else None,
+                                   env=os.environ | (environment or {}))
         try:
             return process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -54,16 +65,21 @@ def call(command, seconds, log=None):
         return None
 
 
-def tests(options, seconds):
-    """pytest -m gpu, unless it has passed with the source as it is. Gives a word on how it went."""
-    path = options.work / TESTS
+def tests(name, options, seconds):
+    """A pass of pytest -m gpu, unless it has passed with the source as it is. Gives a word on how it went."""
+    path, log = options.work / f"{name}.json", options.work / f"{name}.log"
     passed = {"passed": True, "source": source("stn_scratch", "tests")}
     if path.is_file() and json.loads(path.read_text()) == passed:
         return "passed before"
-    command = [sys.executable, "-m", "pytest", "-m", options.mark, "-p", "no:cacheprovider", *options.tests]
-    status = call(command, seconds, options.work / TESTS_LOG)
+    # the lessons need the packages of notebooks, and nothing in them is for a GPU alone; kernels that are switched off
+    # are not tested
+    ignored = ["test_lessons.py", *(p.name for p in (ROOT / "tests").glob("test_cuda_*.py") if PASSES[name])]
+    at_once = ["-n", str(WORKERS)] if find_spec("xdist") else []
+    command = [sys.executable, "-m", "pytest", "-m", options.mark, "-p", "no:cacheprovider", *at_once,
+               *(f"--ignore=tests/{file}" for file in ignored), *options.tests]
+    status = call(command, min(seconds, MOST_OF_TESTS), log, PASSES[name])
     path.write_text(json.dumps(passed | {"passed": status == 0}))
-    return {0: "passed", None: "stopped", NO_TESTS: "there are none"}.get(status, f"FAILED, see {TESTS_LOG}")
+    return {0: "passed", None: "stopped", NO_TESTS: "there are none"}.get(status, f"FAILED, see {log.name}")
 
 
 def benchmark(options, seconds):
@@ -105,10 +121,11 @@ def take_over(work):
 
 
 def hand_over(work, out, *, checkpoints):
-    """Copy the results to `out`. The archive is complete, but for checkpoints of finished runs: they are large."""
+    """Copy the results to `out`. The archive is small: without pictures, and checkpoints of finished runs."""
     def wanted(member):
         folder, _, file = member.name.rpartition("/")
-        return None if file == CHECKPOINT and not checkpoints and finished(work / folder) else member
+        done = file == CHECKPOINT and not checkpoints and finished(work / folder)
+        return None if done or file.endswith(".png") else member
 
     if (work / RUNS).is_dir():
         part = work / (ARCHIVE + ".part")
@@ -116,7 +133,8 @@ def hand_over(work, out, *, checkpoints):
             archive.add(work / RUNS, RUNS, filter=wanted)
         part.replace(work / ARCHIVE)
     out.mkdir(parents=True, exist_ok=True)
-    for name in (TESTS, TESTS_LOG, results.FILE, results.FIGURE, ARCHIVE):
+    of_tests = [f"{name}.{end}" for name in PASSES for end in ("json", "log")]
+    for name in (*of_tests, results.FILE, results.FIGURE, ARCHIVE):
         if (work / name).is_file() and out.resolve() != work.resolve():
             shutil.copyfile(work / name, out / name)
 
@@ -135,18 +153,22 @@ def _parser():
 
 
 def main(arguments=None, experiments=EXPERIMENTS):
-    """All steps in their order, while there is time. Gives 0 if everything is done, 1 if something failed, else 3."""
+    """All steps in their order, while there is time, and no experiment after one that fails.
+
+    Gives 0 if everything is done, 1 if something failed, else 3.
+    """
     options = _parser().parse_args(arguments)
     deadline = time.monotonic() + options.seconds
     options.work.mkdir(parents=True, exist_ok=True)
     take_over(options.work)
     out = Path(os.environ.get("OUT") or options.work)
-    steps = {"tests": tests, "benchmark": benchmark} | {
-        running.name(cell): lambda options, seconds, cell=cell: train(cell, options, seconds) for cell in experiments}
+    runs = {running.name(cell): partial(train, cell) for cell in experiments}
+    steps = {name: partial(tests, name) for name in PASSES} | {"benchmark": benchmark} | runs
     said = {}
     for title, step in steps.items():
         left = deadline - time.monotonic() - PATIENCE  # a step that is stopped may need so long to end
-        said[title] = step(options, left) if left > LEAST else "not begun"
+        failed = title in runs and any(said.get(run) == "FAILED" for run in runs)
+        said[title] = step(options, left) if left > LEAST and not failed else "not begun"
         hand_over(options.work, out, checkpoints=options.checkpoints)
     width = max(map(len, said))
     print("\n".join(["", *(f"{title:<{width}}  {word}" for title, word in said.items()), f"results in {out}"]))

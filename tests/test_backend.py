@@ -122,7 +122,9 @@ NAMES = {path: path.relative_to(PACKAGE).as_posix() for path in FILES}
 # Host-side work: files, figures, finite differences. Everything else computes with the arrays' own module.
 MAY_IMPORT_NUMPY = ("backend.py", "gradcheck.py", "data/", "training/", "weights/", "colocalisation/", "experiments/",
                     "reading/", "demo/", "__main__.py")
-MAY_IMPORT_LATE = ("backend.py", "training/parallel.py", "experiments/running.py", "data/svhn.py")  # CuPy, MPI, h5py
+# CuPy, MPI, h5py, latex2mathml
+MAY_IMPORT_LATE = ("backend.py", "training/parallel.py", "experiments/running.py", "data/svhn.py",
+                   "reading/mathematics.py")
 
 # A module imports from its own row and from the rows above. A folder counts as one module here.
 LEVELS = [

@@ -59,15 +59,18 @@ def test_the_script_does_all_leaves_all_and_goes_on(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(on_gpu, "PATIENCE", 10)
     assert on_gpu_call(tmp_path, 300, monkeypatch, FAKE[:1]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"(?m)^tests +passed$", said) and re.search(r"(?m)^benchmark +complete$", said)
-    assert "short, tiny, seed 0  test error" in said
+    assert re.search(r"(?m)^tests +passed$", said) and re.search(r"(?m)^tests-without-kernels +passed$", said)
+    assert re.search(r"(?m)^benchmark +complete$", said)
+    assert re.search(r"(?m)^short, tiny, seed 0 +test error", said)
     out = tmp_path / "out"
     # without PyTorch there is no ratio, and so no figure
     figure = {"results.png"} if find_spec("torch") else set()
-    assert {p.name for p in out.iterdir()} == {"tests.json", "tests.log", "results.json", "runs.tar"} | figure
+    assert {p.name for p in out.iterdir()} == {"tests.json", "tests.log", "tests-without-kernels.json", "results.json",
+                                               "tests-without-kernels.log", "runs.tar"} | figure
     with tarfile.open(out / "runs.tar") as archive:
         names = archive.getnames()
     assert "runs/short/metrics.jsonl" in names and "runs/short/checkpoint.npz" not in names
+    assert not any(name.endswith(".png") for name in names)
     # what one call left is enough for the next, on a machine that has nothing else
     out.rename(tmp_path / "carried")
     assert on_gpu_call(tmp_path, 300, monkeypatch, FAKE[:1], work="carried") == 0
@@ -110,15 +113,38 @@ def test_a_long_run_is_stopped_saved_and_resumed(tmp_path, monkeypatch):
 
 def test_without_time_the_script_begins_nothing(tmp_path, monkeypatch, capsys):
     assert on_gpu_call(tmp_path, 5, monkeypatch) == 3
-    assert capsys.readouterr().out.count("not begun") == 4 and not (tmp_path / "work" / "runs").exists()
+    assert capsys.readouterr().out.count("not begun") == 5 and not (tmp_path / "work" / "runs").exists()
 
 
 @pytest.mark.parametrize("status, word", [(0, "passed"), (1, "FAILED, see tests.log"), (5, "there are none")])
 def test_how_the_tests_went(status, word, tmp_path, monkeypatch):
     monkeypatch.setattr(on_gpu, "call", lambda *arguments: status)
     options = types.SimpleNamespace(work=tmp_path, mark="gpu", tests=[])
-    assert on_gpu.tests(options, 60) == word
-    assert on_gpu.tests(options, 60) == ("passed before" if status == 0 else word)
+    assert on_gpu.tests("tests", options, 60) == word
+    assert on_gpu.tests("tests", options, 60) == ("passed before" if status == 0 else word)
+
+
+def test_what_the_tests_are_told(tmp_path, monkeypatch):
+    """The second pass is without the kernels, and so without their tests; none takes the time of all."""
+    asked = []
+    monkeypatch.setattr(on_gpu, "call", lambda *arguments: asked.append(arguments))
+    options = types.SimpleNamespace(work=tmp_path, mark="gpu", tests=[])
+    for name in on_gpu.PASSES:
+        assert on_gpu.tests(name, options, 500) == "stopped"
+    (with_kernels, *first), (without, *second) = asked
+    assert first == [on_gpu.MOST_OF_TESTS, tmp_path / "tests.log", {}]
+    assert second[1:] == [tmp_path / "tests-without-kernels.log", {"STN_FUSED": "0"}]
+    assert "--ignore=tests/test_lessons.py" in with_kernels and "--ignore=tests/test_cuda_launch.py" not in with_kernels
+    assert "--ignore=tests/test_cuda_launch.py" in without
+
+
+def test_no_experiment_is_begun_after_one_that_fails(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(on_gpu, "tests", lambda *arguments: "passed")
+    monkeypatch.setattr(on_gpu, "benchmark", lambda *arguments: "FAILED")
+    monkeypatch.setattr(on_gpu, "train", lambda cell, *rest: "FAILED" if cell.row == "b" else "test error 1.00 %")
+    assert on_gpu_call(tmp_path, 300, monkeypatch, [Fake(name, "4") for name in "abcd"]) == 1
+    assert [line.split("  ")[-1].strip() for line in capsys.readouterr().out.splitlines()[1:-1]] == [
+        "passed", "passed", "FAILED", "test error 1.00 %", "FAILED", "not begun", "not begun"]
 
 
 def test_every_experiment_is_a_command(tmp_path):

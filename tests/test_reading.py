@@ -1,7 +1,10 @@
 """Equation beside code: formulas found in comments, every line of a function in its place, pages without a network."""
 
 import inspect
+import os
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -145,3 +148,11 @@ def test_an_unknown_name_gets_a_hint(name, hint):
 def test_only_functions_can_be_read(thing):
     with pytest.raises(TypeError, match=r"^beside\(\) reads functions written in Python, not "):
         beside(thing)
+
+
+def test_only_pages_need_latex2mathml(tmp_path):
+    """A machine that was not made for this project trains all the same."""
+    (tmp_path / "sitecustomize.py").write_text('import sys\nsys.modules["latex2mathml"] = None\n')
+    done = subprocess.run([sys.executable, "-m", "stn_scratch", "info"], capture_output=True, text=True, timeout=60,
+                          env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])})
+    assert done.returncode == 0 and "numpy" in done.stdout, done.stderr

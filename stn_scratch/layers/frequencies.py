@@ -14,7 +14,7 @@ Rounding errors are those of the largest number of an image, not of a window; a 
 
 from functools import cache
 
-import numpy as np
+from stn_scratch.backend import get_array_module
 
 # how many times fewer multiplications there must be. Measured: from about 1 on this form is the faster one; but it
 # takes more memory
@@ -77,22 +77,22 @@ def _half(N):
 
 
 @cache
-def _waves(N, dtype):
+def _waves(xp, N, dtype):
     r"""\(e^{-2 \pi i u h / N}\), for all u and h: (N, N), of the complex numbers of a real dtype."""
-    turns = np.outer(np.arange(N), np.arange(N)) % N / N
-    return np.exp(-2j * np.pi * turns).astype(np.result_type(dtype, "complex64"))
+    turns = xp.outer(xp.arange(N), xp.arange(N)) % N / N
+    return xp.exp(-2j * xp.pi * turns).astype(xp.result_type(dtype, "complex64"))
 
 
 def _to_frequencies(a, circle, start=0):
     """a (B, H, W, C), pixels from `start` on along both axes -> (N_h half, B, C), a row for each frequency (u, v)."""
     (N_h, N_w), (B, H, W, C) = circle, a.shape
-    half = _half(N_w)
-    along_w = _waves(N_w, a.dtype)[:half, start:start + W]
-    parts = np.empty((H, 2 * half, B, C), dtype=a.dtype)  # the real ones, then the imaginary ones
-    np.matmul(np.concatenate([along_w.real, along_w.imag]), a, out=parts.transpose(2, 0, 1, 3))
-    a_v = np.empty((H, half * B * C), dtype=np.result_type(a, "complex64"))
+    xp, half = get_array_module(a), _half(N_w)
+    along_w = _waves(xp, N_w, a.dtype)[:half, start:start + W]
+    parts = xp.empty((H, 2 * half, B, C), dtype=a.dtype)  # the real ones, then the imaginary ones
+    xp.matmul(xp.concatenate([along_w.real, along_w.imag]), a, out=parts.transpose(2, 0, 1, 3))
+    a_v = xp.empty((H, half * B * C), dtype=along_w.dtype)
     a_v.real, a_v.imag = parts[:, :half].reshape(H, -1), parts[:, half:].reshape(H, -1)
-    return (_waves(N_h, a.dtype)[:, start:start + H] @ a_v).reshape(N_h * half, B, C)
+    return (_waves(xp, N_h, a.dtype)[:, start:start + H] @ a_v).reshape(N_h * half, B, C)
 
 
 def _to_pixels(a_hat, circle, size, start=0):
@@ -101,13 +101,13 @@ def _to_pixels(a_hat, circle, size, start=0):
     a_hat (N_h half, B, C) -> (B, *size, C): `size` pixels from `start` on along both axes.
     """
     (N_h, N_w), (_, B, C), (H, W) = circle, a_hat.shape, size
-    half, real = _half(N_w), a_hat.real.dtype
-    along_h = _waves(N_h, real).conj()[start:start + H]
+    xp, half, real = get_array_module(a_hat), _half(N_w), a_hat.real.dtype
+    along_h = _waves(xp, N_h, real).conj()[start:start + H]
     a_v = (along_h @ a_hat.reshape(N_h, half * B * C)).reshape(H, half, B, C)
-    parts = np.concatenate([a_v.real, a_v.imag], axis=1)
+    parts = xp.concatenate([a_v.real, a_v.imag], axis=1)
     # v and -v are conjugates: together twice the real part of one; v = 0, and half of an even N_w, stand alone
-    alone = np.arange(half) * 2 % N_w == 0
-    along_w = _waves(N_w, real)[start:start + W, :half] * (np.where(alone, 1, 2) / (N_h * N_w))
+    alone = xp.arange(half) * 2 % N_w == 0
+    along_w = _waves(xp, N_w, real)[start:start + W, :half] * (xp.where(alone, 1, 2) / (N_h * N_w))
     # the real part of e^{i phi} a is cos(phi) Re a - sin(phi) Im a, and e^{-i phi} = cos(phi) - i sin(phi)
-    weights = np.concatenate([along_w.real, along_w.imag], axis=1).astype(real)
-    return np.matmul(weights, parts.transpose(2, 0, 1, 3), out=np.empty((B, H, W, C), dtype=real))
+    weights = xp.concatenate([along_w.real, along_w.imag], axis=1).astype(real)
+    return xp.matmul(weights, parts.transpose(2, 0, 1, 3), out=xp.empty((B, H, W, C), dtype=real))

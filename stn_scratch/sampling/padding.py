@@ -44,7 +44,8 @@ def _mirror(x_p, side, size, align_corners):
     span = size - 1 if align_corners else size
     if span == 0:  # one pixel, mirrored at its own centre
         return xp.zeros_like(x_p), 0, side
-    r = xp.mod(x_p - low, 2 * span)
+    r = xp.fmod(x_p - low, 2 * span)  # whose remainder is exact; that of CuPy's mod is not
+    r = xp.where(r < 0, r + 2 * span, r)
     forth = (r < span) if side > 0 else (r > 0) & (r <= span)
     slope = xp.where(forth, 1, -1).astype(x_p.dtype)
     return low + xp.minimum(r, 2 * span - r), slope, slope * side
