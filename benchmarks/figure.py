@@ -85,8 +85,8 @@ def _draw_scaling(ax, axis, rows, fits, threads):
             fit = fits[name]
             ends = [min(sizes), max(sizes)]
             ax.loglog(ends, [fit["constant"] * n ** fit["exponent"] for n in ends], color=COLOURS[name], linewidth=1)
-    ax.set_title(f"{WHAT[axis]}, threads: {threads}, exponent {EXPECTED[axis]} expected", fontsize=9)
-    _label(ax, TITLES[axis], "ms", sizes)
+    ax.set_title(f"{WHAT[axis]}: exponent {EXPECTED[axis]} expected", fontsize=9)
+    _label(ax, TITLES[axis], f"ms, threads: {threads}", sizes)
 
 
 def _draw_memory(ax, rows):
