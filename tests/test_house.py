@@ -213,7 +213,8 @@ def configured(monkeypatch, few):
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_learns_something(configured, tmp_path, model):
     """To less than 9.25, the labels' entropy: the loss of who knows how often each label is, and sees no image."""
-    loop.start(configured(model, iterations=32, log_every=8, lr=0.02), tmp_path, progress=False)
+    # with fewer images a step, what is learned hangs on how a sum was rounded
+    loop.start(configured(model, iterations=32, log_every=8, lr=0.02, batch=48), tmp_path, progress=False)
     losses = [record["loss"] for record in run_folder.read_metrics(tmp_path) if "loss" in record]
     assert losses[0] > 10 and losses[-1] < 8.8
 

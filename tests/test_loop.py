@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_info
 
 from stn_scratch import backend
 from stn_scratch.data import tasks
+from stn_scratch.layers import convolution
 from stn_scratch.training import batches, loop, run_folder
 from stn_scratch.training.config import Config, load_config
 from stn_scratch.training.step import Gradient
@@ -262,7 +263,9 @@ def gpu(monkeypatch):
 
 
 @pytest.mark.parametrize(("model", "parameters"), [("st-cnn", 24_000), ("cnn", 24_000), ("st-fcn", 60_000)])
-def test_the_gpu_path_learns_the_same(tmp_path, gpu, model, parameters):
+def test_the_gpu_path_learns_the_same(tmp_path, gpu, monkeypatch, model, parameters):
+    # only a CPU goes through frequencies: a sum that is rounded otherwise may decide which pixel a pooling window takes
+    monkeypatch.setattr(convolution, "frequencies_pay", lambda *shapes: False)
     short = SMALL | {"model": model, "parameters": parameters, "iterations": 3, "checkpoint_every": 2}
     runs = {device: loop.start(Config(**short | {"device": device}), tmp_path / device, progress=False)
             for device in ("cpu", "gpu")}
