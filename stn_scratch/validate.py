@@ -119,10 +119,14 @@ def check_size(name, value, *, rank=2):
 
 
 def check_whole(name, value, *, least=1):
-    """Raise ValueError unless `value` is a whole number of at least `least`: a stride of 1, a seed of 0."""
+    """Raise ValueError unless `value` is a whole number of at least `least`: a stride of 1, a seed of 0.
+
+    Gives it as Python's int: a narrow integer of NumPy's would overflow in a product of sizes.
+    """
     if not _is_whole(value) or value < least:
         wanted = "a positive whole number" if least == 1 else f"a whole number, {least} or more"
         raise ValueError(f"{name} must be {wanted}, not {value!r}")
+    return int(value)
 
 
 def check_flag(name, value):

@@ -143,3 +143,13 @@ def test_backward_refuses_another_shape(xp, name, shape):
     assert y.shape == (2, 3, 4, 3)
     with pytest.raises(ValueError, match="must have shape"):
         backward(xp.zeros(shape), cache)
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_a_narrow_integer_is_a_whole_number(xp, rng, name):
+    """The side does not fit into it."""
+    forward, backward = POOLS[name]
+    x = xp.asarray(rng.normal(size=(1, 300, 3, 2)))
+    (y, cache), (narrow_y, narrow_cache) = forward(x, size=2), forward(x, size=numpy.uint8(2))
+    for a, b in ((y, narrow_y), (backward(y, cache), backward(y, narrow_cache))):
+        numpy.testing.assert_array_equal(to_host(a), to_host(b))

@@ -29,9 +29,7 @@ def conv2d_forward(x, W, b, *, stride=1, padding=0):
     Raises ValueError if the filter is larger than the padded image, or empty.
     """
     check_arrays(x=(x, "B H W C"), W=(W, "kh kw C F"), b=(b, "F"))
-    check_whole("stride", stride)
-    check_whole("padding", padding, least=0)
-    stride, padding = int(stride), int(padding)  # a narrow integer of NumPy's would overflow in a product of sizes
+    stride, padding = check_whole("stride", stride), check_whole("padding", padding, least=0)
     if 0 in W.shape:
         raise ValueError(f"W must have no side of 0, not shape {W.shape}")
     H_y, W_y = conv2d_size(x.shape, W.shape, stride, padding)

@@ -47,7 +47,7 @@ def max_pool_forward(x, *, size=2, ceil=False):
     last window holds what is left.
     """
     check_arrays(x=(x, "B H W C"))
-    check_whole("size", size)
+    size = check_whole("size", size)
     xp = get_array_module(x)
     H_y, W_y = _pooled_shape(x.shape, size, ceil)
     if size <= cuda.LARGEST_POOL and cuda.available(x):
@@ -98,7 +98,7 @@ def avg_pool_forward(x, *, size=2, ceil=False):
     x (B, H, W, C) -> y (B, H', W', C), cache. Odd sides as in `max_pool_forward`.
     """
     check_arrays(x=(x, "B H W C"))
-    check_whole("size", size)
+    size = check_whole("size", size)
     xp = get_array_module(x)
     H_y, W_y = _pooled_shape(x.shape, size, ceil)
     y = xp.zeros((x.shape[0], H_y, W_y, x.shape[3]), dtype=x.dtype)
