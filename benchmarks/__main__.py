@@ -44,7 +44,7 @@ def _threads(name, options):
 
 def run_part(name, machine, data, options, deadline):
     """Measure what is missing of one part, saving after every row. Gives the number of cases failed and left over."""
-    facts = machines.facts(machine.name, _threads(name, options), quick=options.quick)
+    facts = machines.facts(machine, quick=options.quick)
     entry, differ = results.begin(data, name, facts, resume=options.resume)
     if differ:
         print(f"{name}: what was measured before had another {', '.join(differ)}: measured again")

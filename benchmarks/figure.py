@@ -47,17 +47,20 @@ def draw(data, path):
 
 def _caption(parts):
     """Where and when, and how busy the machine was: one line a device, with the most threads that a part had."""
-    lines, threads = {}, {}
+    lines = {}
     for part in parts.values():
         facts = part["facts"]
         shown = ", ".join(f"{name} {facts['versions'][name]}" for name in ("numpy", "torch", "cupy-cuda12x",
                                                                            "cupy-cuda13x") if name in facts["versions"])
-        where = facts["device"], shown
-        lines.setdefault(where, []).extend(part["begun"])
-        threads[where] = max(threads.get(where, 1), facts["threads"])
-    return "\n".join(f"{device}, {threads[device, shown]} threads, {shown}, {min(b['date'] for b in begun)[:10]}, load "
-                     f"when a part began: {min(b['load'] for b in begun):g} to {max(b['load'] for b in begun):g}"
-                     for (device, shown), begun in lines.items())
+        lines.setdefault((facts["device"], shown), []).append(part)
+    return "\n".join(_caption_line(device, shown, those) for (device, shown), those in lines.items())
+
+
+def _caption_line(device, shown, parts):
+    threads = max(part["facts"]["threads"] for part in parts)
+    dates, loads = zip(*((moment["date"], moment["load"]) for part in parts for moment in part["begun"]), strict=True)
+    return (f"{device}, {threads} threads, {shown}, {min(dates)[:10]}, "
+            f"load when a part began: {min(loads):g} to {max(loads):g}")
 
 
 def _scaling_panels(parts):

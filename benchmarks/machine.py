@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 
 class Machine(NamedTuple):
     name: str  # "cpu" or "gpu"
+    threads: int  # of the CPU, ours and PyTorch's
     put: object  # a host array -> the array there
     clock: object  # seconds(call, n), as it passes on the host's watch
     device_clock: object  # the same by the device's own events
@@ -79,7 +80,7 @@ def cpu(threads, *, peers_apart=False):
                 other.result()
             return [done[k] for k in sorted(done)]
 
-        yield Machine("cpu", lambda a: a, clock, clock, gradient, peer, share)
+        yield Machine("cpu", threads, lambda a: a, clock, clock, gradient, peer, share)
 
 
 @contextmanager
@@ -87,16 +88,16 @@ def gpu(threads):
     """The first GPU. Both libraries use its default stream."""
     xp = get_array_module(to_device(np.zeros(1)))
     with threadpool_limits(1, user_api="blas"):
-        yield Machine("gpu", to_device, host_clock(xp.cuda.Device().synchronize), event_clock(xp), step.gradient,
-                      _here, lambda work, *arrays: [work(*arrays)])
+        yield Machine("gpu", threads, to_device, host_clock(xp.cuda.Device().synchronize), event_clock(xp),
+                      step.gradient, _here, lambda work, *arrays: [work(*arrays)])
 
 
-def facts(device, threads, *, quick):
+def facts(machine, *, quick):
     """What a measurement depends on. Rows of different facts do not belong in one table."""
     found = versions() | peers.versions()
-    if device == "gpu":
+    if machine.name == "gpu":
         found.pop("blas", None)  # the host's
-    return {"device": device_name(device), "threads": threads, "quick": quick, "versions": found,
+    return {"device": device_name(machine.name), "threads": machine.threads, "quick": quick, "versions": found,
             "source": source("stn_scratch")}
 
 

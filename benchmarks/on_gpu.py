@@ -164,12 +164,16 @@ def main(arguments=None, experiments=EXPERIMENTS):
     out = Path(os.environ.get("OUT") or options.work)
     runs = {running.name(cell): partial(train, cell) for cell in experiments}
     steps = {name: partial(tests, name) for name in PASSES} | {"benchmark": benchmark} | runs
-    said = {}
+    said = dict.fromkeys(steps, "not begun")
+    hand_over(options.work, out, checkpoints=options.checkpoints)  # what an earlier call left
     for title, step in steps.items():
         left = deadline - time.monotonic() - PATIENCE  # a step that is stopped may need so long to end
-        failed = title in runs and any(said.get(run) == "FAILED" for run in runs)
-        said[title] = step(options, left) if left > LEAST and not failed else "not begun"
+        if left <= LEAST:
+            break
+        said[title] = step(options, left)
         hand_over(options.work, out, checkpoints=options.checkpoints)
+        if title in runs and said[title] == "FAILED":
+            break
     width = max(map(len, said))
     print("\n".join(["", *(f"{title:<{width}}  {word}" for title, word in said.items()), f"results in {out}"]))
     open_ends = [word for word in said.values() if word.startswith(("stopped", "time was up", "not begun"))]

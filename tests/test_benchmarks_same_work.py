@@ -85,7 +85,7 @@ def pretended_gpu(monkeypatch):
     """A machine whose arrays are the strict stand-in's; its kernels are compiled for the host."""
     xp = cuda_shim.on(cuda_shim.host_cuda, monkeypatch)
     clock = timing.host_clock(lambda: None)
-    return machine.Machine("gpu", xp.asarray, clock, clock, gradient, None, lambda work, *arrays: [work(*arrays)])
+    return machine.Machine("gpu", 1, xp.asarray, clock, clock, gradient, None, lambda work, *arrays: [work(*arrays)])
 
 
 def test_the_gpu_part_on_a_pretended_gpu(monkeypatch):

@@ -37,7 +37,8 @@ CASES = {
 cases = pytest.mark.parametrize("case", CASES)
 
 
-FORMS = {"few channels": (100, False), "rows of taps": (0, False), "frequencies": (0, True)}
+FORMS = {"few channels": (100, False), "rows of taps": (0, False), "by the channels": (8, False),
+         "frequencies": (0, True)}
 
 
 @pytest.fixture(params=FORMS)
