@@ -9,6 +9,9 @@ circle, and neither does what dy sends back through it. x is real: \(\hat x_{-u,
 \(\hat x_{uv}\), and half of the v tell all. Circles are small, and of any size: a transform is two matrix products, one
 along w and one along h.
 
+No complex number is stored. Three products of real numbers make a complex one (Gauss), so a transform gives three
+matrices for each frequency, the inverse takes three, and what turns one into the other is part of its matrices.
+
 Rounding errors are those of the largest number of an image, not of a window; a NaN makes all of its image NaN.
 """
 
@@ -18,7 +21,10 @@ from stn_scratch.backend import get_array_module
 
 # how many times fewer multiplications there must be. Measured: from about 1 on this form is the faster one; but it
 # takes more memory
-GAIN = 1.5
+GAIN = 1.2
+# what Re a Re b, Im a Im b and (Re a + Im a)(Re b + Im b) have in ab: its real part is the first less the second, its
+# imaginary part the third less both
+SHARES = (1 - 1j, -1 - 1j, 1j)
 
 
 def frequencies_pay(x_shape, W_shape, y_size, padding):
@@ -31,9 +37,9 @@ def frequencies_pay(x_shape, W_shape, y_size, padding):
     half = _half(N_w)
 
     def transform(h, w):
-        return half * (2 * h * w + 4 * N_h * h)  # a complex number is two, and a product of two of them four
+        return half * (2 * h * w + 6 * N_h * h)
 
-    products = 4 * N_h * half * B * C * F
+    products = 3 * N_h * half * B * C * F
     transforms = B * C * transform(H, W_x) + C * F * transform(kh, kw) + B * F * transform(H_y, W_y)
     return GAIN * (products + transforms) < B * kh * kw * H_y * W_y * C * F
 
@@ -42,26 +48,29 @@ def frequencies_forward(x, W, b, y_size, padding):
     r"""\(\hat y_{uv}^f = \sum_c \hat x_{uv}^c \, \overline{\hat W_{uv}^{cf}}\); y is the part of it that fits, plus b.
 
     y_size (H', W'); other arguments as in `conv2d_forward`, which has checked them -> y (B, H', W', F), and for the
-    backward x_hat (N_h half, B, C), W_hat (N_h half, C, F): a matrix for each frequency.
+    backward x_hat (3 N_h half, B, C) and the conjugate of W_hat (3 N_h half, C, F), as `_to_frequencies` gives them.
     """
     circle = _circle(x.shape, padding)
     x_hat = _to_frequencies(x, circle, start=padding)
-    W_hat = _to_frequencies(W.reshape(1, *W.shape[:2], -1), circle).reshape(-1, *W.shape[2:])
-    y = _to_pixels(x_hat @ W_hat.conj(), circle, y_size)
+    W_hat = _to_frequencies(W.reshape(1, *W.shape[:2], -1), circle, conjugate=True).reshape(-1, *W.shape[2:])
+    y = _to_pixels(x_hat @ W_hat, circle, y_size)
     y += b
     return y, (x_hat, W_hat)
 
 
 def frequencies_backward(dy, x, W, padding, frequencies, need_dx):
     r"""\(\widehat{dW}_{uv} = \hat x_{uv}^T \, \overline{\widehat{dy}_{uv}}\),
-    \(\widehat{dx}_{uv} = \widehat{dy}_{uv} \, \hat W_{uv}^T\), \(db = \sum dy\). Wide hats: the gradients' transforms.
+    \(\overline{\widehat{dx}_{uv}} = \overline{\widehat{dy}_{uv}} \, \overline{\hat W_{uv}^T}\),
+    \(db = \sum dy\). Wide hats: the gradients' transforms.
 
     frequencies: (x_hat, W_hat) of the forward. Other arguments as in `conv2d_backward` -> dx, dW, db.
     """
     (x_hat, W_hat), circle = frequencies, _circle(x.shape, padding)
-    dy_hat = _to_frequencies(dy, circle)
-    dx = _to_pixels(dy_hat @ W_hat.swapaxes(1, 2), circle, x.shape[1:3], start=padding) if need_dx else None
-    dW_hat = x_hat.swapaxes(1, 2) @ dy_hat.conj()
+    dy_hat = _to_frequencies(dy, circle, conjugate=True)
+    dx = None
+    if need_dx:
+        dx = _to_pixels(dy_hat @ W_hat.swapaxes(1, 2), circle, x.shape[1:3], start=padding, conjugate=True)
+    dW_hat = x_hat.swapaxes(1, 2) @ dy_hat
     dW = _to_pixels(dW_hat.reshape(len(dW_hat), 1, -1), circle, W.shape[:2]).reshape(W.shape)
     return dx, dW, dy.sum(axis=(0, 1, 2))
 
@@ -76,38 +85,57 @@ def _half(N):
     return N // 2 + 1
 
 
-@cache
-def _waves(xp, N, dtype):
-    r"""\(e^{-2 \pi i u h / N}\), for all u and h: (N, N), of the complex numbers of a real dtype."""
-    turns = xp.outer(xp.arange(N), xp.arange(N)) % N / N
-    return xp.exp(-2j * xp.pi * turns).astype(xp.result_type(dtype, "complex64"))
+def _to_frequencies(a, circle, start=0, conjugate=False):
+    """a (B, H, W, C), pixels from `start` on along both axes -> a_hat, or its conjugate, (3 N_h half, B, C).
 
-
-def _to_frequencies(a, circle, start=0):
-    """a (B, H, W, C), pixels from `start` on along both axes -> (N_h half, B, C), a row for each frequency (u, v)."""
+    First the real parts of all frequencies (u, v), then the imaginary parts, then the sums of both.
+    """
     (N_h, N_w), (B, H, W, C) = circle, a.shape
     xp, half = get_array_module(a), _half(N_w)
-    along_w = _waves(xp, N_w, a.dtype)[:half, start:start + W]
-    parts = xp.empty((H, 2 * half, B, C), dtype=a.dtype)  # the real ones, then the imaginary ones
-    xp.matmul(xp.concatenate([along_w.real, along_w.imag]), a, out=parts.transpose(2, 0, 1, 3))
-    a_v = xp.empty((H, half * B * C), dtype=along_w.dtype)
-    a_v.real, a_v.imag = parts[:, :half].reshape(H, -1), parts[:, half:].reshape(H, -1)
-    return (_waves(xp, N_h, a.dtype)[:, start:start + H] @ a_v).reshape(N_h * half, B, C)
+    along_h, along_w = _forth(xp, circle, (H, W), start, conjugate, a.dtype)
+    pixels = xp.ascontiguousarray(a.transpose(1, 2, 0, 3)).reshape(H, W, B * C)
+    return (along_h @ (along_w @ pixels).reshape(2 * H, half * B * C)).reshape(3 * N_h * half, B, C)
 
 
-def _to_pixels(a_hat, circle, size, start=0):
+def _to_pixels(products, circle, size, start=0, conjugate=False):
     r"""\(a_{hw} = \frac{1}{N_h N_w} \sum_{uv} e^{2 \pi i (u h / N_h + v w / N_w)} \, \hat a_{uv}\), the inverse.
 
-    a_hat (N_h half, B, C) -> (B, *size, C): `size` pixels from `start` on along both axes.
+    products (3 N_h half, B, C) of two results of `_to_frequencies`, for a_hat or its conjugate -> (B, *size, C): `size`
+    pixels from `start` on along both axes.
     """
-    (N_h, N_w), (_, B, C), (H, W) = circle, a_hat.shape, size
-    xp, half, real = get_array_module(a_hat), _half(N_w), a_hat.real.dtype
-    along_h = _waves(xp, N_h, real).conj()[start:start + H]
-    a_v = (along_h @ a_hat.reshape(N_h, half * B * C)).reshape(H, half, B, C)
-    parts = xp.concatenate([a_v.real, a_v.imag], axis=1)
+    (N_h, N_w), (_, B, C), (H, W) = circle, products.shape, size
+    xp, half = get_array_module(products), _half(N_w)
+    along_h, along_w = _back(xp, circle, size, start, conjugate, products.dtype)
+    pixels = along_w @ (along_h @ products.reshape(3 * N_h, half * B * C)).reshape(H, 2 * half, B * C)
+    return xp.ascontiguousarray(pixels.reshape(H, W, B, C).transpose(2, 0, 1, 3))
+
+
+@cache
+def _forth(xp, circle, size, start, conjugate, dtype):
+    """The matrices of `_to_frequencies`: along h (3 N_h, 2 H), along w (2 half, W)."""
+    e_h, e_w = (_waves(xp, N, start, n, conjugate) for N, n in zip(circle, size, strict=True))
+    # for each h the real part, which is multiplied by e_h, and the imaginary part, by i e_h
+    e_h = xp.stack([e_h, 1j * e_h], axis=2).reshape(len(e_h), -1)
+    e_w = e_w[:_half(len(e_w))]
+    return (xp.concatenate([e_h.real, e_h.imag, e_h.real + e_h.imag]).astype(dtype),
+            xp.concatenate([e_w.real, e_w.imag]).astype(dtype))
+
+
+@cache
+def _back(xp, circle, size, start, conjugate, dtype):
+    """The matrices of `_to_pixels`: along h (2 H, 3 N_h), along w (W, 2 half)."""
+    e_h, e_w = (_waves(xp, N, start, n, not conjugate).T for N, n in zip(circle, size, strict=True))
+    e_h = xp.concatenate([share * e_h for share in SHARES], axis=1)
     # v and -v are conjugates: together twice the real part of one; v = 0, and half of an even N_w, stand alone
-    alone = xp.arange(half) * 2 % N_w == 0
-    along_w = _waves(xp, N_w, real)[start:start + W, :half] * (xp.where(alone, 1, 2) / (N_h * N_w))
-    # the real part of e^{i phi} a is cos(phi) Re a - sin(phi) Im a, and e^{-i phi} = cos(phi) - i sin(phi)
-    weights = xp.concatenate([along_w.real, along_w.imag], axis=1).astype(real)
-    return xp.matmul(weights, parts.transpose(2, 0, 1, 3), out=xp.empty((B, H, W, C), dtype=real))
+    N_h, N_w = circle
+    v = xp.arange(_half(N_w))
+    e_w = e_w[:, :len(v)] * xp.where(v * 2 % N_w == 0, 1, 2) / (N_h * N_w)
+    # the real part of e_w (Re a + i Im a)
+    return (xp.stack([e_h.real, e_h.imag], axis=1).reshape(-1, e_h.shape[1]).astype(dtype),
+            xp.concatenate([e_w.real, -e_w.imag], axis=1).astype(dtype))
+
+
+def _waves(xp, N, start, size, conjugate):
+    r"""\(e^{-2 \pi i u h / N}\), or its conjugate, of N frequencies u and the pixels h from `start` on: (N, size)."""
+    turns = xp.outer(xp.arange(N), xp.arange(start, start + size)) % N / N
+    return xp.exp((2j if conjugate else -2j) * xp.pi * turns)
