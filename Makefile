@@ -14,8 +14,11 @@ run: .venv/installed  ## train a CNN and an ST-CNN on rotated, scaled, moved dig
 RUN_OPTIONS := --seed 0 --parameters 60000 --iterations 1500 --decay-every 1000 --batch 128 --lr 0.03
 
 test: .venv/mpi  ## the tests and lessons, with the coverage of the core (12 to 27 minutes)
-	$(PY) -m pytest --cov --cov-report=term:skip-covered
+	$(PY) -m pytest $(TEST_OPTIONS) --cov --cov-report=term:skip-covered
 	$(PY) -m coverage report --include="*/grids/*,*/sampling/*,*/layers/*" --fail-under=100
+
+# a process for each core, up to four; one that has nothing left takes tests from the others
+TEST_OPTIONS := --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 lint: .venv/installed  ## ruff
 	$(PY) -m ruff check .
