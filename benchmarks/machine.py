@@ -19,7 +19,7 @@ from stn_scratch import cuda
 from stn_scratch.backend import get_array_module, to_device
 from stn_scratch.training import step
 from stn_scratch.training.config import versions
-from stn_scratch.training.parallel import shard_size, sharded
+from stn_scratch.training.parallel import sharded
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,7 +32,7 @@ class Machine(NamedTuple):
     device_clock: object  # the same by the device's own events
     gradient: object  # of a training step, as `train_step` takes it
     peer: object  # (kind, *arguments): a contender of PyTorch's, made here or apart from us
-    share: object  # (work, *arrays): work(*shard) on shards as large as a training step's; a list of results
+    share: object  # (work, *arrays): the results of work(*part), for a part of the batch on each thread
 
 
 def compiles(machine):
@@ -66,19 +66,10 @@ def cpu(threads, *, peers_apart=False):
     with sharded(threads=threads) as gradient, ThreadPoolExecutor(threads) as executor, other as peer:
 
         def share(work, *arrays):  # the calling thread works, too
-            B = len(arrays[0])
-            size = shard_size(B, threads)
-            shards, done = iter(range(0, B, size)), {}
-
-            def take():
-                for k in shards:
-                    done[k] = work(*(a[k:k + size] for a in arrays))
-
-            others = [executor.submit(take) for _ in range(threads - 1)]
-            take()
-            for other in others:
-                other.result()
-            return [done[k] for k in sorted(done)]
+            size = -(-len(arrays[0]) // threads)
+            first, *others = ([a[k:k + size] for a in arrays] for k in range(0, len(arrays[0]), size))
+            begun = [executor.submit(work, *part) for part in others]
+            return [work(*first), *(part.result() for part in begun)]
 
         yield Machine("cpu", threads, lambda a: a, clock, clock, gradient, peer, share)
 

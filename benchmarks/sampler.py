@@ -39,7 +39,7 @@ def arrays(shape, out_size, dtype):
 
 
 class OurSampler:
-    """sample_forward and sample_backward, the batch shared among threads, in shards as large as a training step's."""
+    """sample_forward and sample_backward, a part of the batch on each thread."""
 
     def __init__(self, U, grid, dV, machine, compiled=False):
         self.arrays, self.share = tuple(machine.put(a) for a in (U, grid, dV)), machine.share
@@ -76,7 +76,7 @@ def check_samplers(what, samplers, tolerance):
 
 
 def compare(machine, shape, out_size, budget):
-    """Check, in float64 on one shard and in float32 as timed, then time."""
+    """Check, in float64 on a few images and in float32 as timed, then time."""
     what, others = "x".join(map(str, shape)), machines.variants(machine, channels=shape[3])
     few = (min(shape[0], 3), *shape[1:])
     exact = [v for v in others if v != "torch.compile"]  # which would compile once more

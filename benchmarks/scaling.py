@@ -85,7 +85,7 @@ def fits(rows):
                  for name in (points[0]["values"] if points else ()) if name != COPY}
         if axis == "input":
             lines |= {f"{name} beyond the copy": [(row["size"], row["values"][name] - row["values"][COPY])
-                                                  for row in points] for name in lines if name.startswith("ours")}
+                                                  for row in points] for name in lines}
         for name, line in lines.items():
             if len(line) > 1 and min(cost for _, cost in line) > 0:
                 fit = fit_exponent(*zip(*line, strict=True))
