@@ -1,10 +1,13 @@
-"""What every test may ask for: an array module, and random numbers that are the same each time."""
+"""What every test may ask for: an array module, random numbers that are the same each time, a small run."""
 
 import numpy
 import pytest
+from command_line import TINY, succeeds
+from small_runs import few_digits
 from strict import DeviceArray, strict
 
 from stn_scratch.backend import ARRAY_MODULES, gpu_available
+from stn_scratch.data import tasks
 
 ARRAY_MODULES[DeviceArray] = strict
 
@@ -28,3 +31,19 @@ def xp(request):
 @pytest.fixture
 def rng():
     return numpy.random.default_rng(0)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """The command line finds few digits."""
+    digits = few_digits()
+    monkeypatch.setattr(tasks, "load_digits", lambda *_, **__: digits)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run folder after six iterations, and what `train` printed."""
+    folder, digits = tmp_path_factory.mktemp("runs") / "run", few_digits()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "load_digits", lambda *_, **__: digits)
+        return folder, succeeds("train", *TINY, "--seed", 3, "--iterations", 6, "--out", folder)

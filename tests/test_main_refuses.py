@@ -5,27 +5,11 @@ import shutil
 
 import pytest
 from command_line import TINY, figure, files, refused, succeeds
-from small_runs import few_digits
 from strict import strict
 
 from stn_scratch import backend
-from stn_scratch.data import mnist, tasks
+from stn_scratch.data import mnist
 from stn_scratch.models import MODELS
-
-
-@pytest.fixture
-def few(monkeypatch):
-    digits = few_digits()
-    monkeypatch.setattr(tasks, "load_digits", lambda *_, **__: digits)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run folder after six iterations, and what `train` printed."""
-    folder, digits = tmp_path_factory.mktemp("runs") / "run", few_digits()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "load_digits", lambda *_, **__: digits)
-        return folder, succeeds("train", *TINY, "--seed", 3, "--iterations", 6, "--out", folder)
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
