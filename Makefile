@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help run test lint bench bench-gpu on-gpu agreement lessons clean
+.PHONY: help run test lint bench bench-gpu on-gpu agreement lessons notebooks clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -40,6 +40,12 @@ agreement: .venv/installed  ## the largest differences from PyTorch's grid_sampl
 
 lessons: .venv/installed  ## open the first lesson in JupyterLab
 	$(PY) -m jupyter lab lessons/01_why_transform.ipynb
+
+NBCONVERT := ../$(PY) -m jupyter nbconvert --to notebook --inplace *.ipynb
+
+notebooks: .venv/installed  ## run every lesson again, and keep in it what it shows (about 5 minutes)
+	cd lessons && OMP_NUM_THREADS=1 $(NBCONVERT) --execute --ExecutePreprocessor.record_timing=False
+	cd lessons && $(NBCONVERT) --coalesce-streams
 
 clean:  ## remove the virtual environment and the caches, not the runs
 	rm -rf .venv .pytest_cache .ruff_cache .coverage *.egg-info

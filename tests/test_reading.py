@@ -109,7 +109,9 @@ def test_an_equation_stands_beside_the_line_that_implements_it():
 
 
 def test_a_notebook_shows_what_a_page_shows():
-    shown = beside(affine_grid_forward, affine_grid_backward)._repr_html_()
+    table = beside(affine_grid_forward, affine_grid_backward)
+    assert repr(table) == "beside(affine_grid_forward, affine_grid_backward)"
+    shown = table._repr_html_()
     whole = page(affine_grid_forward, affine_grid_backward, title="Eq. <1>")
     assert shown in whole and "<title>Eq. &lt;1&gt;</title>" in whole
     assert shown.index("affine_grid_forward") < shown.index("affine_grid_backward")

@@ -63,6 +63,9 @@ class Beside:
     def _repr_html_(self):
         return self.html
 
+    def __repr__(self):
+        return f"beside({', '.join(function.__name__ for function in self.functions)})"
+
 
 def page(*functions, title):
     """A whole HTML page, complete in itself: nothing is fetched from a network."""
