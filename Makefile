@@ -17,8 +17,8 @@ test: .venv/mpi  ## the tests and lessons, with the coverage of the core (12 to 
 	$(PY) -m pytest $(TEST_OPTIONS) --cov --cov-report=term:skip-covered
 	$(PY) -m coverage report --include="*/grids/*,*/sampling/*,*/layers/*" --fail-under=100
 
-# a process for each core, up to four; one that has nothing left takes tests from the others
-TEST_OPTIONS := --numprocesses=logical --maxprocesses=4 --dist=worksteal
+# several processes, see tests/conftest.py; one that has nothing left takes tests from the others
+TEST_OPTIONS := --numprocesses=auto --dist=worksteal
 
 lint: .venv/installed  ## ruff
 	$(PY) -m ruff check .

@@ -8,6 +8,7 @@ from strict import DeviceArray, strict
 
 from stn_scratch.backend import ARRAY_MODULES, gpu_available
 from stn_scratch.data import tasks
+from stn_scratch.training.parallel import cores
 
 ARRAY_MODULES[DeviceArray] = strict
 
@@ -20,6 +21,12 @@ if gpu_available():
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "gpu: runs on CuPy, where there is a GPU")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """The processes of --numprocesses=auto: one for each core that this one may use, up to four."""
+    return min(4, cores())
 
 
 @pytest.fixture(params=MODULES, ids=lambda module: module.__name__)

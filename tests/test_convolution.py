@@ -1,41 +1,20 @@
-"""conv2d against explicit loops; what it shares with the other pairs is in test_layers.py."""
+"""conv2d against explicit loops; what it shares with the other pairs is in test_layers.py, more on one of its forms in
+test_frequencies.py."""
 
 import itertools
 import re
 
 import numpy
 import pytest
+from convolutions import arguments, cases
 from strict import strict
 
 from stn_scratch import blocks
 from stn_scratch.backend import to_host
 from stn_scratch.gradcheck import adjoint_error, check_gradients
-from stn_scratch.layers import conv2d_backward, conv2d_forward, convolution, frequencies
+from stn_scratch.layers import conv2d_backward, conv2d_forward, convolution
 from stn_scratch.layers import few_channels as few_channels_form
-from stn_scratch.layers.im2col import conv2d_size, im2col_backward, im2col_forward
-
-# x, kh kw, F, stride, padding
-CASES = {
-    "plain": ((2, 6, 7, 3), (3, 2), 4, 1, 0),
-    "stride 2, a row and a column left over": ((2, 6, 7, 3), (3, 2), 4, 2, 0),
-    "stride 3, two rows left over": ((1, 7, 9, 2), (2, 3), 3, 3, 0),
-    "padding 1": ((2, 4, 5, 3), (3, 2), 2, 1, 1),
-    "padding 2, stride 2": ((2, 4, 7, 2), (2, 5), 3, 2, 2),
-    "padding 2, stride 3, left over": ((1, 5, 6, 3), (3, 2), 2, 3, 2),
-    "stride above the filter": ((2, 7, 8, 2), (1, 2), 3, 3, 0),
-    "1x1": ((2, 3, 4, 3), (1, 1), 5, 1, 0),
-    "1x1, stride 2": ((2, 3, 4, 3), (1, 1), 5, 2, 0),
-    "one channel": ((3, 5, 4, 1), (2, 3), 2, 1, 0),
-    "one filter": ((2, 5, 4, 3), (2, 3), 1, 1, 1),
-    "one channel, wide": ((3, 5, 12, 1), (2, 5), 2, 1, 0),
-    "three channels, padding": ((2, 5, 6, 3), (3, 3), 4, 1, 1),
-    "many channels": ((3, 5, 6, 9), (3, 2), 4, 1, 0),
-    "many channels, stride 2, padding 1, left over": ((3, 5, 8, 9), (2, 3), 4, 2, 1),
-    "as large as the image": ((2, 3, 4, 2), (3, 4), 3, 1, 0),
-    "larger than the image, not than the padded one": ((2, 2, 3, 2), (4, 5), 3, 1, 1),
-}
-cases = pytest.mark.parametrize("case", CASES)
-
+from stn_scratch.layers.im2col import im2col_backward, im2col_forward
 
 FORMS = {"few channels": (100, False), "rows of taps": (0, False), "by the channels": (8, False),
          "frequencies": (0, True)}
@@ -48,13 +27,6 @@ def form(request, monkeypatch):
     monkeypatch.setattr(convolution, "FEW_CHANNELS", few)
     monkeypatch.setattr(convolution, "frequencies_pay", lambda *shapes: pay)
     return request.param
-
-
-def arguments(case, xp, dtype="float64"):
-    rng = numpy.random.default_rng(2)
-    x_shape, kernel, F, stride, padding = CASES[case]
-    args = [rng.normal(size=shape) for shape in (x_shape, (*kernel, x_shape[3], F), (F,))]
-    return [xp.asarray(a, dtype=dtype) for a in args], {"stride": stride, "padding": padding}
 
 
 def taps(x_shape, W_shape, stride, padding):
@@ -116,52 +88,11 @@ def test_through_the_frequencies(xp, case, form):
     assert (cache.frequencies is not None) == (form == "frequencies" and options["stride"] == 1 and xp is numpy)
 
 
-@pytest.mark.parametrize("B, side, C, size, F, padding, pay", [
-    (64, 10, 41, 7, 41, 0, True),  # the second convolution of the paper's CNN at 28 pixels
-    (1, 10, 41, 7, 41, 0, False),  # the filters are transformed for one image
-    (64, 7, 41, 7, 41, 0, False),  # a single window
-    (64, 28, 1, 9, 41, 0, False),  # one product saves nothing: each filter's map is transformed
-    (64, 28, 32, 3, 32, 1, False),
-    (64, 14, 20, 5, 20, 0, True),
-    (64, 6, 20, 5, 20, 0, False),
-    (64, 6, 20, 5, 20, 4, True),  # padding makes the maps larger
-])
-def test_when_the_frequencies_pay(B, side, C, size, F, padding, pay):
-    x_shape, W_shape = (B, side, side, C), (size, size, C, F)
-    y_size = conv2d_size(x_shape, W_shape, 1, padding)
-    assert frequencies.frequencies_pay(x_shape, W_shape, y_size, padding) == pay
-
-
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("float64", 1e-14)])
-@pytest.mark.parametrize("layout", [lambda a: a, lambda a: a.T.copy().T], ids=["in order", "axes swapped"])
-def test_the_convolution_of_the_paper_through_the_frequencies(dtype, tolerance, layout):
-    """Against the plain form in float64, relative to the largest number: rounding is shared by all of an image."""
-    rng = numpy.random.default_rng(4)
-    given = [rng.normal(size=shape).astype(dtype) for shape in ((16, 10, 10, 41), (7, 7, 41, 41), (41,))]
-    dy = rng.normal(size=(16, 4, 4, 41)).astype(dtype)
-    y, cache = conv2d_forward(*map(layout, given))
-    assert cache.frequencies is not None
-    plain_y, plain_cache = im2col_forward(*(a.astype("float64") for a in given))
-    actual = y, *conv2d_backward(layout(dy), cache)
-    for a, plain in zip(actual, (plain_y, *im2col_backward(dy.astype("float64"), plain_cache)), strict=True):
-        assert a.dtype == dtype and a.flags.c_contiguous
-        assert abs(a - plain).max() <= tolerance * abs(plain).max()
-
-
 @pytest.mark.usefixtures("form")
 def test_an_empty_batch():
     x, W, b = (numpy.zeros(shape) for shape in ((0, 5, 6, 9), (3, 2, 9, 4), (4,)))
     y, cache = conv2d_forward(x, W, b)
     assert [a.shape for a in (y, *conv2d_backward(y, cache))] == [(0, 3, 5, 4), x.shape, W.shape, b.shape]
-
-
-def test_a_delta_through_the_frequencies():
-    """A filter that is 1 at one tap copies the picture from there: nothing reaches around the circle."""
-    x = numpy.arange(2 * 5 * 6 * 3.0).reshape(2, 5, 6, 3)
-    W = numpy.zeros((2, 4, 3, 1))
-    W[1, 2, 1] = 1
-    y, _ = frequencies.frequencies_forward(x, W, numpy.asarray([0.5]), (4, 3), 0)
-    numpy.testing.assert_allclose(y[..., 0], x[:, 1:, 2:5, 1] + 0.5, rtol=1e-12)
 
 
 def test_blocks_of_a_whole_batch_on_a_gpu():

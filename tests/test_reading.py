@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from stn_scratch import affine_grid_backward, affine_grid_forward, sample_backward
+from stn_scratch.network import Dense
 from stn_scratch.reading import beside, find, page, rows
 from stn_scratch.reading.mathematics import to_latex, typeset
 from stn_scratch.reading.names import readable
@@ -110,7 +111,7 @@ def test_an_equation_stands_beside_the_line_that_implements_it():
 
 def test_a_notebook_shows_what_a_page_shows():
     table = beside(affine_grid_forward, affine_grid_backward)
-    assert repr(table) == "beside(affine_grid_forward, affine_grid_backward)"
+    assert repr(beside(affine_grid_forward, Dense.backward)) == "beside(affine_grid_forward, Dense.backward)"
     shown = table._repr_html_()
     whole = page(affine_grid_forward, affine_grid_backward, title="Eq. <1>")
     assert shown in whole and "<title>Eq. &lt;1&gt;</title>" in whole

@@ -15,15 +15,15 @@ matrices for each frequency, the inverse takes three, and what turns one into th
 Rounding errors are those of the largest number of an image, not of a window; a NaN makes all of its image NaN.
 """
 
-from functools import cache
+from functools import lru_cache
 
 from stn_scratch.backend import get_array_module
 
 # how many times fewer multiplications there must be. Measured: from about 1 on this form is the faster one; but it
 # takes more memory
 GAIN = 1.2
-# what Re a Re b, Im a Im b and (Re a + Im a)(Re b + Im b) have in ab: its real part is the first less the second, its
-# imaginary part the third less both
+# with P1 = Re a Re b, P2 = Im a Im b and P3 = (Re a + Im a)(Re b + Im b) a product is
+# ab = P1 - P2 + i (P3 - P1 - P2) = (1 - i) P1 + (-1 - i) P2 + i P3
 SHARES = (1 - 1j, -1 - 1j, 1j)
 
 
@@ -32,30 +32,36 @@ def frequencies_pay(x_shape, W_shape, y_size, padding):
 
     x_shape (B, H, W, C), W_shape (kh, kw, C, F), y_size (H', W').
     """
+    (B, *_), (kh, kw, C, F), (H_y, W_y) = x_shape, W_shape, y_size
+    return GAIN * multiplications(x_shape, W_shape, y_size, padding) < B * kh * kw * H_y * W_y * C * F
+
+
+def multiplications(x_shape, W_shape, y_size, padding):
+    """How many `frequencies_forward` makes of these shapes."""
     (B, H, W_x, C), (kh, kw, _, F), (H_y, W_y) = x_shape, W_shape, y_size
     N_h, N_w = _circle(x_shape, padding)
     half = _half(N_w)
 
     def transform(h, w):
+        # along w (2 half, w) for each row, along h (3 N_h, 2 h) for each of `half` columns; the inverse costs the same
         return half * (2 * h * w + 6 * N_h * h)
 
     products = 3 * N_h * half * B * C * F
-    transforms = B * C * transform(H, W_x) + C * F * transform(kh, kw) + B * F * transform(H_y, W_y)
-    return GAIN * (products + transforms) < B * kh * kw * H_y * W_y * C * F
+    return products + B * C * transform(H, W_x) + C * F * transform(kh, kw) + B * F * transform(H_y, W_y)
 
 
 def frequencies_forward(x, W, b, y_size, padding):
     r"""\(\hat y_{uv}^f = \sum_c \hat x_{uv}^c \, \overline{\hat W_{uv}^{cf}}\); y is the part of it that fits, plus b.
 
     y_size (H', W'); other arguments as in `conv2d_forward`, which has checked them -> y (B, H', W', F), and for the
-    backward x_hat (3 N_h half, B, C) and the conjugate of W_hat (3 N_h half, C, F), as `_to_frequencies` gives them.
+    backward x_hat (3 N_h half, B, C) and W_conj, the conjugate of W_hat, (3 N_h half, C, F).
     """
     circle = _circle(x.shape, padding)
     x_hat = _to_frequencies(x, circle, start=padding)
-    W_hat = _to_frequencies(W.reshape(1, *W.shape[:2], -1), circle, conjugate=True).reshape(-1, *W.shape[2:])
-    y = _to_pixels(x_hat @ W_hat, circle, y_size)
+    W_conj = _to_frequencies(W.reshape(1, *W.shape[:2], -1), circle, conjugate=True).reshape(-1, *W.shape[2:])
+    y = _to_pixels(x_hat @ W_conj, circle, y_size)
     y += b
-    return y, (x_hat, W_hat)
+    return y, (x_hat, W_conj)
 
 
 def frequencies_backward(dy, x, W, padding, frequencies, need_dx):
@@ -63,14 +69,14 @@ def frequencies_backward(dy, x, W, padding, frequencies, need_dx):
     \(\overline{\widehat{dx}_{uv}} = \overline{\widehat{dy}_{uv}} \, \overline{\hat W_{uv}^T}\),
     \(db = \sum dy\). Wide hats: the gradients' transforms.
 
-    frequencies: (x_hat, W_hat) of the forward. Other arguments as in `conv2d_backward` -> dx, dW, db.
+    frequencies: (x_hat, W_conj) of the forward. Other arguments as in `conv2d_backward` -> dx, dW, db.
     """
-    (x_hat, W_hat), circle = frequencies, _circle(x.shape, padding)
-    dy_hat = _to_frequencies(dy, circle, conjugate=True)
+    (x_hat, W_conj), circle = frequencies, _circle(x.shape, padding)
+    dy_conj = _to_frequencies(dy, circle, conjugate=True)
     dx = None
     if need_dx:
-        dx = _to_pixels(dy_hat @ W_hat.swapaxes(1, 2), circle, x.shape[1:3], start=padding, conjugate=True)
-    dW_hat = x_hat.swapaxes(1, 2) @ dy_hat
+        dx = _to_pixels(dy_conj @ W_conj.swapaxes(1, 2), circle, x.shape[1:3], start=padding, conjugate=True)
+    dW_hat = x_hat.swapaxes(1, 2) @ dy_conj
     dW = _to_pixels(dW_hat.reshape(len(dW_hat), 1, -1), circle, W.shape[:2]).reshape(W.shape)
     return dx, dW, dy.sum(axis=(0, 1, 2))
 
@@ -100,8 +106,8 @@ def _to_frequencies(a, circle, start=0, conjugate=False):
 def _to_pixels(products, circle, size, start=0, conjugate=False):
     r"""\(a_{hw} = \frac{1}{N_h N_w} \sum_{uv} e^{2 \pi i (u h / N_h + v w / N_w)} \, \hat a_{uv}\), the inverse.
 
-    products (3 N_h half, B, C) of two results of `_to_frequencies`, for a_hat or its conjugate -> (B, *size, C): `size`
-    pixels from `start` on along both axes.
+    products (3 N_h half, B, C): the three matrices of each frequency whose sum, each times its one of `SHARES`, is
+    a_hat or, with `conjugate`, its conjugate -> (B, *size, C), `size` pixels from `start` on along both axes.
     """
     (N_h, N_w), (_, B, C), (H, W) = circle, products.shape, size
     xp, half = get_array_module(products), _half(N_w)
@@ -110,9 +116,9 @@ def _to_pixels(products, circle, size, start=0, conjugate=False):
     return xp.ascontiguousarray(pixels.reshape(H, W, B, C).transpose(2, 0, 1, 3))
 
 
-@cache
+@lru_cache(maxsize=64)
 def _forth(xp, circle, size, start, conjugate, dtype):
-    """The matrices of `_to_frequencies`: along h (3 N_h, 2 H), along w (2 half, W)."""
+    """The matrices of `_to_frequencies`: along h (3 N_h, 2 H), along w (2 half, W). Kept: never write into them."""
     e_h, e_w = (_waves(xp, N, start, n, conjugate) for N, n in zip(circle, size, strict=True))
     # for each h the real part, which is multiplied by e_h, and the imaginary part, by i e_h
     e_h = xp.stack([e_h, 1j * e_h], axis=2).reshape(len(e_h), -1)
@@ -121,10 +127,11 @@ def _forth(xp, circle, size, start, conjugate, dtype):
             xp.concatenate([e_w.real, e_w.imag]).astype(dtype))
 
 
-@cache
+@lru_cache(maxsize=64)
 def _back(xp, circle, size, start, conjugate, dtype):
-    """The matrices of `_to_pixels`: along h (2 H, 3 N_h), along w (W, 2 half)."""
+    """The matrices of `_to_pixels`: along h (2 H, 3 N_h), along w (W, 2 half). Kept: never write into them."""
     e_h, e_w = (_waves(xp, N, start, n, not conjugate).T for N, n in zip(circle, size, strict=True))
+    # a_hat from three products of real numbers (Gauss)
     e_h = xp.concatenate([share * e_h for share in SHARES], axis=1)
     # v and -v are conjugates: together twice the real part of one; v = 0, and half of an even N_w, stand alone
     N_h, N_w = circle

@@ -64,7 +64,7 @@ class Beside:
         return self.html
 
     def __repr__(self):
-        return f"beside({', '.join(function.__name__ for function in self.functions)})"
+        return f"beside({', '.join(function.__qualname__ for function in self.functions)})"
 
 
 def page(*functions, title):
