@@ -13,7 +13,7 @@ run: .venv/installed  ## train a CNN and an ST-CNN on rotated, scaled, moved dig
 
 RUN_OPTIONS := --seed 0 --parameters 60000 --iterations 1500 --decay-every 1000 --batch 128 --lr 0.03
 
-test: .venv/mpi  ## the tests and lessons, with the coverage of the core (12 to 27 minutes)
+test: .venv/mpi  ## the tests and lessons, with the coverage of the core (about 17 minutes on two cores)
 	$(PY) -m pytest $(TEST_OPTIONS) --cov --cov-report=term:skip-covered
 	$(PY) -m coverage report --include="*/grids/*,*/sampling/*,*/layers/*" --fail-under=100
 
