@@ -10,7 +10,8 @@ circle, and neither does what dy sends back through it. x is real: \(\hat x_{-u,
 along w and one along h.
 
 No complex number is stored. Three products of real numbers make a complex one (Gauss), so a transform gives three
-matrices for each frequency, the inverse takes three, and what turns one into the other is part of its matrices.
+matrices for each frequency. Their products are three again; what makes a complex number of them is part of the matrices
+of the inverse.
 
 Rounding errors are those of the largest number of an image, not of a window; a NaN makes all of its image NaN.
 """
@@ -76,8 +77,8 @@ def frequencies_backward(dy, x, W, padding, frequencies, need_dx):
     dx = None
     if need_dx:
         dx = _to_pixels(dy_conj @ W_conj.swapaxes(1, 2), circle, x.shape[1:3], start=padding, conjugate=True)
-    dW_hat = x_hat.swapaxes(1, 2) @ dy_conj
-    dW = _to_pixels(dW_hat.reshape(len(dW_hat), 1, -1), circle, W.shape[:2]).reshape(W.shape)
+    dW = x_hat.swapaxes(1, 2) @ dy_conj
+    dW = _to_pixels(dW.reshape(len(dW), 1, -1), circle, W.shape[:2]).reshape(W.shape)
     return dx, dW, dy.sum(axis=(0, 1, 2))
 
 
