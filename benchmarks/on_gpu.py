@@ -38,7 +38,6 @@ RUNS, ARCHIVE = "runs", "runs.tar"
 # the tests' two passes: the name of their files, and what the environment has more
 PASSES = {"tests": {}, "tests-without-kernels": {"STN_FUSED": "0"}}
 MOST_OF_TESTS = 200  # seconds for a pass: what follows shall begin, whatever the tests take
-WORKERS = 8  # processes for the tests, where pytest-xdist is there
 PATIENCE = 20  # seconds that a step has, after Ctrl-C, to save what it has
 LEAST = 25  # seconds below which nothing more is begun
 NO_TESTS = 5  # pytest's status when it found none
@@ -74,7 +73,7 @@ def tests(name, options, seconds):
     # the lessons need the packages of notebooks, and nothing in them is for a GPU alone; kernels that are switched off
     # are not tested
     ignored = ["test_lessons.py", *(p.name for p in (ROOT / "tests").glob("test_cuda_*.py") if PASSES[name])]
-    at_once = ["-n", str(WORKERS)] if find_spec("xdist") else []
+    at_once = ["--numprocesses=auto"] if find_spec("xdist") else []  # see tests/conftest.py
     command = [sys.executable, "-m", "pytest", "-m", options.mark, "-p", "no:cacheprovider", *at_once,
                *(f"--ignore=tests/{file}" for file in ignored), *options.tests]
     status = call(command, min(seconds, MOST_OF_TESTS), log, PASSES[name])

@@ -3,11 +3,10 @@
 import numpy
 import pytest
 from command_line import TINY, succeeds
-from small_runs import few_digits
+from small_runs import find_few
 from strict import DeviceArray, strict
 
 from stn_scratch.backend import ARRAY_MODULES, gpu_available
-from stn_scratch.data import tasks
 from stn_scratch.training.parallel import cores
 
 ARRAY_MODULES[DeviceArray] = strict
@@ -19,14 +18,10 @@ if gpu_available():
     MODULES.append(pytest.param(cupy, marks=pytest.mark.gpu))
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "gpu: runs on CuPy, where there is a GPU")
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """The processes of --numprocesses=auto: one for each core that this one may use, up to four."""
-    return min(4, cores())
+    """The processes of --numprocesses=auto: one for each core that this one may use, up to eight."""
+    return min(8, cores())
 
 
 @pytest.fixture(params=MODULES, ids=lambda module: module.__name__)
@@ -43,14 +38,13 @@ def rng():
 @pytest.fixture
 def few(monkeypatch):
     """The command line finds few digits."""
-    digits = few_digits()
-    monkeypatch.setattr(tasks, "load_digits", lambda *_, **__: digits)
+    find_few(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run folder after six iterations, and what `train` printed."""
-    folder, digits = tmp_path_factory.mktemp("runs") / "run", few_digits()
+    folder = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "load_digits", lambda *_, **__: digits)
+        find_few(patch)
         return folder, succeeds("train", *TINY, "--seed", 3, "--iterations", 6, "--out", folder)

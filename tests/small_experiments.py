@@ -1,8 +1,7 @@
 """Experiments small enough for a test, and records of none."""
 
-from small_runs import few_digits
+from small_runs import find_few
 
-from stn_scratch.data import tasks
 from stn_scratch.experiments import running, schedules
 from stn_scratch.experiments.records import Cell
 
@@ -13,8 +12,7 @@ CELL = Cell("r/st-cnn-affine", "first", 3)
 
 def make_small(monkeypatch):
     """Few digits, few steps."""
-    few = few_digits()
-    monkeypatch.setattr(tasks, "load_digits", lambda *_, **__: few)
+    find_few(monkeypatch)
     monkeypatch.setitem(schedules.SCHEDULES, "first", TINY)
 
 

@@ -8,22 +8,19 @@ import numpy as np
 import pytest
 from sentences import raises
 from small_colocalisation import TINY, small_run
-from small_runs import SMALL, checkpoint, ctrl_c, few_digits, step_saved
+from small_runs import SMALL, checkpoint, ctrl_c, find_few, step_saved
 
 from stn_scratch.colocalisation import Config, draw_boxes, learning
 from stn_scratch.colocalisation import __main__ as command
 from stn_scratch.colocalisation.checks import check_finite
 from stn_scratch.colocalisation.images import boxes_of, overlap
-from stn_scratch.data import tasks
 from stn_scratch.training import config, loop, run_folder
 
 
 @pytest.fixture(scope="module", autouse=True)
 def digits():
-    few = few_digits()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "load_digits", lambda *_, **__: few)
-        yield few
+        yield find_few(patch)
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,11 @@ import threading
 
 import numpy as np
 import pytest
-from small_runs import SMALL, at_step, checkpoint, ctrl_c, few_digits, held, step_saved
+from small_runs import SMALL, at_step, checkpoint, ctrl_c, find_few, held, step_saved
 from strict import DeviceArray, strict
 from threadpoolctl import threadpool_info
 
 from stn_scratch import backend
-from stn_scratch.data import tasks
 from stn_scratch.layers import convolution
 from stn_scratch.training import batches, loop, run_folder
 from stn_scratch.training.config import Config, load_config
@@ -23,9 +22,8 @@ from stn_scratch.training.step import Gradient
 
 @pytest.fixture(scope="module", autouse=True)
 def digits():
-    few = few_digits()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "load_digits", lambda *_, **__: few)
+        find_few(patch)
         yield
 
 

@@ -4,11 +4,10 @@ import threading
 
 import numpy as np
 import pytest
-from small_runs import SMALL, at_step, checkpoint, ctrl_c, few_digits, step_saved
+from small_runs import SMALL, at_step, checkpoint, ctrl_c, find_few, step_saved
 from strict import strict
 
 from stn_scratch import backend
-from stn_scratch.data import tasks
 from stn_scratch.parameters import leaves
 from stn_scratch.training import loop, run_folder
 from stn_scratch.training.config import Config
@@ -16,9 +15,8 @@ from stn_scratch.training.config import Config
 
 @pytest.fixture(scope="module", autouse=True)
 def digits():
-    few = few_digits()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "load_digits", lambda *_, **__: few)
+        find_few(patch)
         yield
 
 
