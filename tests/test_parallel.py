@@ -32,6 +32,13 @@ def test_shards_add_up(xp, threads, size):
     assert paths[0] == paths[1] == paths[2]
 
 
+def test_a_narrow_integer_is_a_number_of_threads():
+    """The images of a round do not fit into it."""
+    params, x, labels = start(numpy)
+    with sharded(threads=numpy.uint8(4)) as in_shards, sharded(threads=4) as plain:
+        assert in_shards(NETWORK, params, x, labels).loss == plain(NETWORK, params, x, labels).loss
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", [1, 2, 3, 64])
 def test_threads_change_no_bit(xp, dtype, size):

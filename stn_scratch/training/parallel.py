@@ -56,10 +56,9 @@ def sharded(*, threads=None, size=None):
     given, and neither does the result: it is the same to the last bit. From here on the process keeps memory that it
     frees, see `memory.py`. Raises ValueError for a number below 1.
     """
-    threads = cores() if threads is None else threads
-    check_whole("threads", threads)
+    threads = check_whole("threads", cores() if threads is None else threads)
     if size is not None:
-        check_whole("size", size)
+        size = check_whole("size", size)
     keep_freed_memory()
 
     with workers(threads) as in_order:
