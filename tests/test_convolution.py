@@ -12,7 +12,7 @@ from strict import strict
 from stn_scratch import blocks
 from stn_scratch.backend import to_host
 from stn_scratch.gradcheck import adjoint_error, check_gradients
-from stn_scratch.layers import conv2d_backward, conv2d_forward, convolution
+from stn_scratch.layers import conv2d_backward, conv2d_forward, convolution, frequencies, products
 from stn_scratch.layers import few_channels as few_channels_form
 from stn_scratch.layers.im2col import im2col_backward, im2col_forward
 
@@ -68,10 +68,12 @@ def test_by_loops(xp, case):
 
 @cases
 @pytest.mark.usefixtures("form")
-@pytest.mark.parametrize("block", [1, 600, 10 ** 6], ids="{} bytes".format)
+@pytest.mark.parametrize("block", [1, 600, 10 ** 6], ids="{} bytes, and multiplications".format)
 def test_the_plain_form(monkeypatch, xp, case, block):
-    """One image a block, a few, and all at once."""
+    """One image a block, and one row a piece; a few; all at once."""
     monkeypatch.setattr(blocks, "CACHE_BYTES", block)
+    for module in (products, frequencies):
+        monkeypatch.setattr(module, "SMALL", block)
     args, options = arguments(case, xp)
     (y, cache), (plain_y, plain_cache) = conv2d_forward(*args, **options), im2col_forward(*args, **options)
     dy = xp.asarray(numpy.cos(to_host(plain_y)))
@@ -100,7 +102,8 @@ def test_blocks_of_a_whole_batch_on_a_gpu():
     for module, capacity, sizes in ((numpy, 2.5, [2, 2, 1]), (numpy, 0.5, [1] * 5), (strict, 2.5, [5])):
         x, W = module.ones((5, 4, 6, 9)), module.ones((3, 2, 9, 1))
         forms = [((4, 5 * 2 * 9), lambda x=x, W=W: convolution._blocks_of_columns(x, W, 5, 1, 0)),
-                 ((3 * 2 * 9, 2 * 5), lambda x=x, W=W: few_channels_form._blocks_of_columns(x, W.shape, (2, 5), 1, 0))]
+                 ((3 * 2 * 9, 2 * 5), lambda x=x, W=W: few_channels_form._blocks_of_columns(
+                     x, few_channels_form._layout(W.shape, (2, 5), 1, 0)))]
         for (a, b), blocks_of_columns in forms:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(blocks, "CACHE_BYTES", int(capacity * a * b * 8))

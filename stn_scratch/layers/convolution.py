@@ -16,6 +16,7 @@ from stn_scratch.blocks import blocks_of_images
 from stn_scratch.layers.few_channels import few_channels_backward, few_channels_forward
 from stn_scratch.layers.frequencies import frequencies_backward, frequencies_forward, frequencies_pay
 from stn_scratch.layers.im2col import Conv2DCache, conv2d_size, im2col_backward, im2col_forward, pad
+from stn_scratch.layers.products import matmul_in_pieces
 from stn_scratch.validate import check_arrays, check_gradient, check_whole
 
 FEW_CHANNELS = 8
@@ -45,7 +46,8 @@ def conv2d_forward(x, W, b, *, stride=1, padding=0):
     y = xp.empty((x.shape[0], H_y, W_y, len(b)), dtype=x.dtype)
     for images, columns in _blocks_of_columns(x, W, W_y, stride, padding):
         # the sum over i, and over j, c in each product
-        y_rows = reduce(iadd, (_read_by(columns, i, H_y, stride) @ _matrix(W[i]) for i in range(len(W))))
+        y_rows = reduce(iadd, (matmul_in_pieces(_read_by(columns, i, H_y, stride), _matrix(W[i]))
+                               for i in range(len(W))))
         xp.add(y_rows.reshape(H_y, -1, *y.shape[2:]).swapaxes(0, 1), b, out=y[images])
     return y, cache
 

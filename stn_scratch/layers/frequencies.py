@@ -7,7 +7,7 @@ On a circle of N_h x N_w pixels, the padded image, the discrete Fourier transfor
 turns the sum over all taps into one product a frequency. A window that fits into the image does not reach around the
 circle, and neither does what dy sends back through it. x is real: \(\hat x_{-u,-v}\) is the conjugate of
 \(\hat x_{uv}\), and half of the v tell all. Circles are small, and of any size: a transform is two matrix products, one
-along w and one along h.
+along w and one along h, of a few images at a time, so that what stands between the two stays in the cache.
 
 No complex number is stored. Three products of real numbers make a complex one (Gauss), so a transform gives three
 matrices for each frequency. Their products are three again; what makes a complex number of them is part of the matrices
@@ -19,6 +19,8 @@ Rounding errors are those of the largest number of an image, not of a window; a 
 from functools import lru_cache
 
 from stn_scratch.backend import get_array_module
+from stn_scratch.blocks import blocks_of_images
+from stn_scratch.layers.products import SMALL
 
 # how many times fewer multiplications there must be. Measured: from about 1 on this form is the faster one; but it
 # takes more memory
@@ -100,8 +102,12 @@ def _to_frequencies(a, circle, start=0, conjugate=False):
     (N_h, N_w), (B, H, W, C) = circle, a.shape
     xp, half = get_array_module(a), _half(N_w)
     along_h, along_w = _forth(xp, circle, (H, W), start, conjugate, a.dtype)
-    pixels = xp.ascontiguousarray(a.transpose(1, 2, 0, 3)).reshape(H, W, B * C)
-    return (along_h @ (along_w @ pixels).reshape(2 * H, half * B * C)).reshape(3 * N_h * half, B, C)
+    a_hat = xp.empty((3 * N_h, half, B, C), dtype=a.dtype)
+    for images in _blocks(a, N_h):
+        pixels = xp.ascontiguousarray(a[images].transpose(1, 2, 0, 3)).reshape(H, W, -1)
+        rows = (along_w @ pixels).reshape(2 * H, half, -1)
+        xp.matmul(along_h, rows.swapaxes(0, 1), out=_by_columns(a_hat[:, :, images]))
+    return a_hat.reshape(3 * N_h * half, B, C)
 
 
 def _to_pixels(products, circle, size, start=0, conjugate=False):
@@ -113,8 +119,24 @@ def _to_pixels(products, circle, size, start=0, conjugate=False):
     (N_h, N_w), (_, B, C), (H, W) = circle, products.shape, size
     xp, half = get_array_module(products), _half(N_w)
     along_h, along_w = _back(xp, circle, size, start, conjugate, products.dtype)
-    pixels = along_w @ (along_h @ products.reshape(3 * N_h, half * B * C)).reshape(H, 2 * half, B * C)
-    return xp.ascontiguousarray(pixels.reshape(H, W, B, C).transpose(2, 0, 1, 3))
+    a_hat, a = products.reshape(3 * N_h, half, B, C), xp.empty((B, H, W, C), dtype=products.dtype)
+    for images in _blocks(a, N_h):
+        columns = _by_columns(a_hat[:, :, images])
+        rows = xp.empty((2 * H, half, columns.shape[2]), dtype=a.dtype)
+        xp.matmul(along_h, columns, out=rows.swapaxes(0, 1))
+        pixels = along_w @ rows.reshape(H, 2 * half, -1)
+        a[images] = pixels.reshape(H, W, -1, C).transpose(2, 0, 1, 3)
+    return a
+
+
+def _blocks(a, N_h):
+    """Blocks of the images a (B, H, W, C): as many as make a small product of the matrix along h and a column."""
+    return blocks_of_images(a, 3 * N_h * 2 * a.shape[1] * a.shape[3], most=SMALL)
+
+
+def _by_columns(a_hat):
+    """a_hat (3 N_h, half, n, C) -> (half, 3 N_h, n C), a view: a matrix for each v."""
+    return a_hat.reshape(*a_hat.shape[:2], -1).swapaxes(0, 1)
 
 
 @lru_cache(maxsize=64)
