@@ -16,9 +16,9 @@ import numpy
 CONSTANTS = """dtype finfo iinfo pi e inf nan newaxis integer floating bool_ uint8 int8 int16 int32 int64 intp
     float16 float32 float64"""
 
-UFUNCS = """maximum minimum fmin floor ceil rint trunc abs absolute exp expm1 log log1p sqrt sin cos tan tanh arctan2
-    hypot sign mod fmod remainder floor_divide isfinite isnan isinf multiply add subtract divide negative square power
-    reciprocal logical_and logical_or logical_not logical_xor equal not_equal less less_equal greater
+UFUNCS = """maximum minimum fmax fmin floor ceil rint trunc abs absolute exp expm1 log log1p sqrt sin cos tan tanh
+    arctan2 hypot sign mod fmod remainder floor_divide isfinite isnan isinf multiply add subtract divide negative
+    square power reciprocal logical_and logical_or logical_not logical_xor equal not_equal less less_equal greater
     greater_equal matmul"""
 
 # name -> how many leading arguments are arrays or scalars (never lists)

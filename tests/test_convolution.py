@@ -68,10 +68,11 @@ def test_by_loops(xp, case):
 
 @cases
 @pytest.mark.usefixtures("form")
-@pytest.mark.parametrize("block", [1, 600, 10 ** 6], ids="{} bytes, and multiplications".format)
+@pytest.mark.parametrize("block", [1, 600, 10 ** 6], ids="{} bytes a block, multiplications a piece".format)
 def test_the_plain_form(monkeypatch, xp, case, block):
-    """One image a block, and one row a piece; a few; all at once."""
+    """One image a block; a few, and a few rows a piece; all at once."""
     monkeypatch.setattr(blocks, "CACHE_BYTES", block)
+    monkeypatch.setattr(products, "FEWEST_ROWS", 1)
     for module in (products, frequencies):
         monkeypatch.setattr(module, "SMALL", block)
     args, options = arguments(case, xp)
@@ -101,9 +102,11 @@ def test_blocks_of_a_whole_batch_on_a_gpu():
     """On a host as many images as fit, at least one; on a GPU, for which the stand-in stands, all."""
     for module, capacity, sizes in ((numpy, 2.5, [2, 2, 1]), (numpy, 0.5, [1] * 5), (strict, 2.5, [5])):
         x, W = module.ones((5, 4, 6, 9)), module.ones((3, 2, 9, 1))
+        # five outputs a row, one a column; and four, two a column, which reads four pixels a row
+        one, two = (few_channels_form._layout((3, kw, 9, 1), (2, 7 - kw), 1, 0) for kw in (2, 3))
         forms = [((4, 5 * 2 * 9), lambda x=x, W=W: convolution._blocks_of_columns(x, W, 5, 1, 0)),
-                 ((3 * 2 * 9, 2 * 5), lambda x=x, W=W: few_channels_form._blocks_of_columns(
-                     x, few_channels_form._layout(W.shape, (2, 5), 1, 0)))]
+                 ((3 * 2 * 9, 2 * 5), lambda x=x, one=one: few_channels_form._blocks_of_columns(x, one)),
+                 ((3 * 4 * 9, 2 * 2), lambda x=x, two=two: few_channels_form._blocks_of_columns(x, two))]
         for (a, b), blocks_of_columns in forms:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(blocks, "CACHE_BYTES", int(capacity * a * b * 8))

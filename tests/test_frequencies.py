@@ -67,12 +67,14 @@ class Counted(numpy.ndarray):
         return y.view(Counted)
 
 
+counting = ModuleType("counting")
+vars(counting).update(vars(numpy) | {  # what else makes a new array
+    "empty": lambda *args, **options: numpy.empty(*args, **options).view(Counted),
+    "ascontiguousarray": lambda a: numpy.ascontiguousarray(a).view(Counted)})
+
+
 @cases
 def test_the_multiplications_are_counted(case, monkeypatch):
-    counting = ModuleType("counting")
-    vars(counting).update(vars(numpy) | {  # what else makes a new array
-        "empty": lambda *args, **options: numpy.empty(*args, **options).view(Counted),
-        "ascontiguousarray": lambda a: numpy.ascontiguousarray(a).view(Counted)})
     monkeypatch.setitem(ARRAY_MODULES, Counted, counting)
     monkeypatch.setattr(Counted, "count", 0)
     args, options = arguments(case, numpy)

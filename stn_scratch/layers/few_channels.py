@@ -1,9 +1,12 @@
 """Convolution of images with few channels, such as the first of a network, and its transpose.
 
 Rows of taps, as in `convolution.py`, would make products too thin here. So the columns are laid out as in the plain
-form, `im2col.py`, but tap by tap instead of pixel by pixel: then they are copied in long pieces of memory. Two outputs
-side by side read nearly the same pixels: they share a column, and the matrix of the filters has W twice, one column of
-pixels apart. A last row of ones makes the bias one more weight, so the product that gives dW gives db as well.
+form, `im2col.py`, but tap by tap instead of pixel by pixel: then they are copied in long pieces of memory. A last row
+of ones makes the bias one more weight, so the product that gives dW gives db as well.
+
+With stride 1, two outputs side by side read nearly the same pixels. If the rows of y are of even length they share a
+column, and the matrix of the filters has W twice, a pixel apart, and zeros beside it. A pixel that is NaN or infinite
+makes NaN of the other output of its pair, too: its weight there is 0.
 """
 
 from typing import NamedTuple
@@ -15,7 +18,7 @@ from stn_scratch.layers.products import matmul_in_pieces
 
 
 class Layout(NamedTuple):
-    """A column: the kh x width x C numbers that n outputs side by side read. There are H' n_columns in an image."""
+    """A column holds the kh x width x C numbers that n outputs side by side read; W' / n = n_columns a row."""
 
     n: int
     kh: int
@@ -34,10 +37,10 @@ def few_channels_forward(x, W, b, y_size, stride, padding):
     """
     xp, layout = get_array_module(x), _layout(W.shape, y_size, stride, padding)
     y = xp.empty((len(x), *y_size, len(b)), dtype=x.dtype)
-    W_and_b = xp.concatenate([_filters(W, layout), xp.tile(b, layout.n)[None]])
+    filters_and_b = xp.concatenate([_filters(W, layout), xp.tile(b, layout.n)[None]])
     for images, columns in _blocks_of_columns(x, layout):
         # the sum over i, j, c, and b, for all output pixels of the block
-        matmul_in_pieces(columns.T, W_and_b, out=y[images].reshape(-1, W_and_b.shape[1]))
+        matmul_in_pieces(columns.T, filters_and_b, out=y[images].reshape(-1, filters_and_b.shape[1]))
     return y
 
 
@@ -53,18 +56,19 @@ def few_channels_backward(dy, x, W, stride, padding, need_dx):
     dx, d_filters_and_db = xp.empty_like(x) if need_dx else None, xp.zeros((rows + 1, n_F), dtype=W.dtype)
     for images, columns in _blocks_of_columns(x, layout):
         dy_rows = dy[images].reshape(-1, n_F)
-        # columns dy: the last row, of ones, sums dy
+        # columns dy: the last row, of ones, sums dy, for each of the n outputs
         d_filters_and_db += columns @ dy_rows
         if need_dx:
-            # W dy^T; then every number goes back to its pixel
+            # filters dy^T; then every number goes back to its pixel
             dx[images] = _columns_backward(filters @ dy_rows.T, x[images].shape, layout)
     dW = sum(_places(d_filters_and_db[:-1], W.shape, layout))
     return dx, dW, d_filters_and_db[-1].reshape(layout.n, -1).sum(axis=0)
 
 
 def _layout(W_shape, y_size, stride, padding):
-    (kh, kw, C, _), (H_y, W_y) = W_shape, y_size
-    n = 2 if stride == 1 and W_y % 2 == 0 else 1
+    (kh, kw, C, F), (H_y, W_y) = W_shape, y_size
+    # narrow filters share too little, and of many the product takes all of the time; measured
+    n = 2 if stride == 1 and W_y % 2 == 0 and kw > 2 and F < 64 else 1
     return Layout(n, kh, kw + n - 1, C, H_y, W_y // n, stride, padding)
 
 
@@ -78,7 +82,7 @@ def _filters(W, layout):
 
 
 def _places(filters, W_shape, layout):
-    """Where W stands in them, once for each output: n views of W's shape."""
+    """n views of the filters, or of their gradient, each of W's shape: where output k of a column has its W."""
     n, kh, width, C, *_ = layout
     taps = filters.reshape(kh, width, C, n, -1)
     return [taps[:, k:k + W_shape[1], :, k] for k in range(n)]

@@ -130,12 +130,12 @@ def _to_pixels(products, circle, size, start=0, conjugate=False):
 
 
 def _blocks(a, N_h):
-    """Blocks of the images a (B, H, W, C): as many as make a small product of the matrix along h and a column."""
+    """Slices of the batch a (B, H, W, C), of n images: the product along h, (3 N_h, 2 H) by (2 H, n C), stays small."""
     return blocks_of_images(a, 3 * N_h * 2 * a.shape[1] * a.shape[3], most=SMALL)
 
 
 def _by_columns(a_hat):
-    """a_hat (3 N_h, half, n, C) -> (half, 3 N_h, n C), a view: a matrix for each v."""
+    """a_hat (3 N_h, half, n, C) -> (half, 3 N_h, n C), a matrix for each v: a view, so `matmul` can write into it."""
     return a_hat.reshape(*a_hat.shape[:2], -1).swapaxes(0, 1)
 
 

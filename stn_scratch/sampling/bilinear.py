@@ -101,8 +101,8 @@ def _cell(x_s, size, align_corners):
     """Along one axis, m and a = x - m. What is far outside, and what is NaN, comes to stand amid the frame."""
     xp = get_array_module(x_s)
     edge = ((size - 1) / 2 + FRAME - 0.5) / pixels_per_unit(size, align_corners)
-    # fmin takes the edge for a NaN
-    x_p = to_pixels(xp.maximum(xp.fmin(x_s, edge), -edge), size, align_corners)
+    # of a NaN and an edge, fmin and fmax give the edge
+    x_p = to_pixels(xp.fmax(xp.fmin(x_s, edge), -edge), size, align_corners)
     m = xp.floor(x_p)
     return m.astype(xp.intp), x_p - m
 
