@@ -1,5 +1,7 @@
 """What every test may ask for: an array module, random numbers that are the same each time, a small run."""
 
+import signal
+
 import numpy
 import pytest
 from command_line import TINY, succeeds
@@ -22,6 +24,14 @@ if gpu_available():
 def pytest_xdist_auto_num_workers():
     """The processes of --numprocesses=auto: one for each core that this one may use, up to eight."""
     return min(8, cores())
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_terminal():
+    """A process that was started in the background ignores Ctrl-C; here it does what it does on a terminal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(params=MODULES, ids=lambda module: module.__name__)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import signal
 
 import numpy as np
 import pytest
@@ -37,14 +36,6 @@ def encoder(tmp_path_factory, digits):
 def whole(tmp_path_factory, encoder):
     """A run that nobody interrupted, and its final record."""
     return learning.run(Config(encoder, **TINY), tmp_path_factory.mktemp("whole"))
-
-
-@pytest.fixture(autouse=True)
-def as_on_a_terminal():
-    """A process that was started in the background ignores Ctrl-C; here it does what it does on a terminal."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def test_a_run_leaves_its_records(whole, encoder):

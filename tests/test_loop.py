@@ -35,14 +35,6 @@ def whole(tmp_path_factory, digits):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def as_on_a_terminal():
-    """A process that was started in the background ignores Ctrl-C; here it does what it does on a terminal."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def test_where_the_digits_are_is_known_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run, _ = loop.prepare(Config(**SMALL | {"data_dir": "some/digits"}), tmp_path / "run")
