@@ -233,8 +233,8 @@ def test_each_thread_takes_a_part_of_the_batch(images, parts):
 
 def test_memory_is_what_the_call_takes_at_its_highest():
     """In a process of its own, as a step is measured: one that has trained may have kept the memory to give."""
-    calls = "lambda: np.ones(50 * 2 ** 17)", "lambda: None"
-    code = "import numpy as np; from benchmarks.memory import growth; print(growth({}), growth({}))".format(*calls)
+    code = ("import numpy as np; from benchmarks.memory import growth; "
+            "print(growth(lambda: np.ones(50 * 2 ** 17)), growth(lambda: None))")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     fifty_given_back, nothing = map(float, done.stdout.split())
     assert 48 < fifty_given_back < 53 and nothing < 1

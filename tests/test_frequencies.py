@@ -5,6 +5,7 @@ from types import ModuleType
 import numpy
 import pytest
 from convolutions import arguments, cases
+from strict import strict
 
 from stn_scratch.backend import ARRAY_MODULES
 from stn_scratch.layers import conv2d_backward, conv2d_forward, frequencies
@@ -82,6 +83,15 @@ def test_the_multiplications_are_counted(case, monkeypatch):
     y_size = conv2d_size(x.shape, W.shape, 1, options["padding"])
     frequencies.frequencies_forward(x, W, numpy.zeros_like(b), y_size, options["padding"])
     assert Counted.count == frequencies.multiplications(x.shape, W.shape, y_size, options["padding"])
+
+
+@pytest.mark.parametrize("module, shape, N_h, sizes", [
+    (numpy, (64, 10, 10, 41), 10, [40, 24]),  # 3 10 x 2 10 by 2 10 x 41 of an image: 24,600 multiplications
+    (numpy, (3, 40, 40, 100), 50, [1, 1, 1]),  # 1,200,000: not even one, so one
+    (strict, (64, 10, 10, 41), 10, [64])])
+def test_how_many_images_go_at_a_time(module, shape, N_h, sizes):
+    images = module.zeros(shape)
+    assert [len(images[block]) for block in frequencies._blocks(images, N_h)] == sizes
 
 
 def test_the_matrices_that_are_kept_are_bounded():

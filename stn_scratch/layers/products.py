@@ -3,8 +3,8 @@
 from stn_scratch.backend import get_array_module, on_host
 
 # A BLAS first copies both operands into an order of its own; beside a small matrix, the copy of a long one takes as
-# long as the product. With AVX-512, OpenBLAS multiplies without it while M K N is at most this; other processors
-# neither gain nor lose much
+# long as the product. With AVX-512, OpenBLAS multiplies without it while M K N is at most this; by its kernels
+# for AVX2 whole convolutions neither gain nor lose much
 SMALL = 10 ** 6
 FEWEST_ROWS = 100  # of a piece; beside a matrix that leaves fewer, the copy of the long one is the smaller part
 
