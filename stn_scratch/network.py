@@ -13,7 +13,7 @@ from math import prod
 
 from stn_scratch import layers
 from stn_scratch.backend import get_array_module
-from stn_scratch.parameters import pack
+from stn_scratch.parameters import learns, pack
 from stn_scratch.validate import check_whole
 
 
@@ -178,16 +178,21 @@ class Sequential:
         return pack(params), in_shape
 
     def forward(self, params, x):
-        caches = []
+        caches, learns_before = [], False
         for name, net in self.networks.items():
             x, cache = net.forward(params[name], x)
-            caches.append(cache)
+            caches.append((cache, learns_before))
+            learns_before = learns_before or learns(params[name])
         return x, caches
 
     def backward(self, dy, cache, *, need_dx=True):
         grads = {}
-        for k, (name, net) in reversed(list(enumerate(self.networks.items()))):
-            dy, grads[name] = net.backward(dy, cache[k], need_dx=need_dx or k > 0)
+        for (name, net), (net_cache, learns_before) in zip(reversed(self.networks.items()), reversed(cache),
+                                                           strict=True):
+            if dy is None:  # not asked for: nothing from the input to here learns
+                grads[name] = {}
+            else:
+                dy, grads[name] = net.backward(dy, net_cache, need_dx=need_dx or learns_before)
         return dy, {name: grads[name] for name in self.networks}
 
 

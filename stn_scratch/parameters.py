@@ -39,6 +39,11 @@ def leaves(tree, path=()):
             yield (*path, key), value
 
 
+def learns(tree):
+    """Whether there is an array in it at all."""
+    return next(leaves(tree), None) is not None
+
+
 def layout(tree):
     """The path and shape of every array: two trees of the same layout can be added, number by number."""
     return [(path, a.shape) for path, a in leaves(tree)]

@@ -41,6 +41,8 @@ NETWORKS = {
     "ReLU": (ReLU(), IMAGE, IMAGE),
     "Flatten": (Flatten(), IMAGE, (70,)),
     "Sequential": (Sequential(Conv2D(3, 2), ReLU(), MaxPool(), Flatten(), Dense(4)), IMAGE, (4,)),
+    "Sequential, first of nothing to learn": (
+        Sequential(Sequential(AvgPool(1)), Parallel(ReLU(), MaxPool(1)), Flatten(), Dense(3)), IMAGE, (3,)),
     "Parallel": (Parallel(Conv2D(3, 2), Conv2D(1, 2), Conv2D(2, 2)), IMAGE, (4, 6, 6)),
     "Parallel of vectors": (Parallel(Dense(2), Sequential(Dense(4), ReLU(), Dense(3)), ReLU()), (5,), (10,)),
     **{f"SpatialTransformer, {name}": (SpatialTransformer(localisation(), name), IMAGE, IMAGE)
@@ -94,6 +96,33 @@ def test_without_dx(xp, name):
     dx, grads = network.backward(y, cache, need_dx=False)
     assert dx is None
     same_tree(grads, expected)
+
+
+class Asked:
+    """A network that notes of its backward whether dx was asked for."""
+
+    def __init__(self, network):
+        self.asked, self.network = [], network
+        self.init, self.forward = network.init, network.forward
+
+    def backward(self, dy, cache, *, need_dx=True):
+        self.asked.append(need_dx)
+        return self.network.backward(dy, cache, need_dx=need_dx)
+
+
+@pytest.mark.parametrize("need_dx", [True, False])
+@pytest.mark.parametrize("before", [(), (AvgPool(2),), (Sequential(AvgPool(2)), ReLU())], ids=["none", "one", "nested"])
+def test_a_gradient_that_nothing_needs_is_not_computed(need_dx, before):
+    """Where all before a layer has nothing to learn, its dx is for the image alone, however many layers these are."""
+    layers = [*map(Asked, before), Asked(Conv2D(3, 2)), Asked(ReLU()), Asked(Conv2D(1, 1))]
+    network = Sequential(*layers)
+    params, x = start(network, IMAGE, numpy)
+    y, cache = network.forward(params, x)
+    dx, _ = network.backward(y, cache, need_dx=need_dx)
+    *first, conv, relu, last = [layer.asked for layer in layers]
+    assert first == [[True] if need_dx else []] * len(before)
+    assert (conv, relu, last) == ([need_dx], [True], [True])
+    assert (dx is not None) == need_dx
 
 
 @every_network
