@@ -50,6 +50,13 @@ def test_every_row_is_a_configuration(schedule):
             assert config.digits == "mnist"
 
 
+def test_a_row_changes_some_schedules_and_not_others():
+    two, one = ({schedule: config_of(Cell(name, schedule, 0), Place("runs")) for schedule in ("half", "better")}
+                for name in ("addition/2st-fcn-tps", "addition/st-fcn-tps"))
+    assert [(c.iterations, c.lr, c.weight_decay) for c in two.values()] == [(75_000, 0.05, 0.0), (75_000, 0.1, 0.0)]
+    assert [(c.iterations, c.lr, c.weight_decay) for c in one.values()] == [(75_000, 0.05, 0.0), (15_000, 0.05, 2e-4)]
+
+
 def test_patterns_choose_rows_in_their_order():
     assert [row.name for row in rows.chosen(["tc/*", "r/c*"])] == [
         "r/cnn", "tc/fcn", "tc/cnn", "tc/st-fcn-affine", "tc/st-cnn-affine"]

@@ -47,7 +47,8 @@ before each of its two convolutions."""),
     "addition": Table("MNIST addition (App. A.1)", """
 Two digits, each distorted as in RTS, on a channel of its own; the label is their sum, one of 19. `2st-fcn`: two
 transformers side by side, each of both channels. That the paper's 18.5 % with one transformer is that of the projective
-one, and 19.1 % that of the thin-plate spline, is from memory."""),
+one, and 19.1 % that of the thin-plate spline, is from memory. By `better`, `2st-fcn` is trained for half of the paper's
+steps at twice the rate of our other schedules, and without weight decay."""),
     "colocalisation": Table("Co-localisation (App. A.2, Table 5)", """
 100 images that share a digit, without labels or boxes; the figure is the share in per cent of digits that were *not*
 localised, by an intersection over union of more than 0.5. T: a digit anywhere on 84 x 84 pixels; TC: with 16 pieces of
@@ -97,13 +98,17 @@ SETTINGS = {
     "strips": {"parameters": 200_000, "batch": 128, "lr": 0.02, "localisation_factor": 0.1},
     "volume": {"parameters": 400_000, "batch": 32, "warmup": 300, "localisation_factor": 0.1, "validation": 0.02},
 }
+# What `better` does otherwise for a network whose steps are quick and which by half of them has not learnt enough: its
+# training error is no lower than its test error. The rate is chosen on validation images, too, after 6,000 steps.
+BETTER = {"2st-fcn": {"iterations": 75_000, "lr": 0.1, "weight_decay": 0.0}}
 OURS = ("first", "longer", "better", "half")
 
 
 def _row(table, data, model, transform=None, paper=None):
     options = {"model": model, "data": data} | ({"transform": transform} if transform else {})
     line = " ".join(filter(None, (model, transform)))
-    settings = dict.fromkeys(OURS, SETTINGS[data]) if data in SETTINGS else {}
+    settings = dict.fromkeys(OURS, SETTINGS.get(data, {}))
+    settings["better"] = settings["better"] | BETTER.get(model, {})
     return Row(f"{data}/{line.replace(' ', '-')}", table, line, data.upper(), options, paper, settings)
 
 

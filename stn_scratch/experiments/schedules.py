@@ -23,7 +23,7 @@ SCHEDULES = {
         {"iterations": 6000, "batch": 256, "parameters": 100_000, "decay": "cosine"},
         {"iterations": 24_000, "parameters": 400_000}),
     "better": Schedule(
-        "ours: a tenth of the paper's steps, with a little weight decay",
+        "ours: a tenth of the paper's steps, with a little weight decay, if the table says nothing else",
         {"iterations": 15_000, "batch": 256, "parameters": 400_000, "decay": "cosine", "weight_decay": 2e-4}),
     "half": Schedule(
         "ours: half of the paper's steps",
