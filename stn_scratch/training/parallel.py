@@ -26,7 +26,7 @@ from stn_scratch.training.memory import keep_freed_memory
 from stn_scratch.training.step import Gradient, gradient
 from stn_scratch.validate import check_whole
 
-LARGEST_SHARD = 64  # images: measured, 64 and 128 are fastest, 32 is 10 % slower, 16 and 256 are 15 to 45 % slower
+LARGEST_SHARD = 128  # images: measured, 128 and 256 are fastest, 64 is 5 to 15 % slower, 32 up to 40 %
 # how many processes the launchers of Open MPI, of MPICH and Intel MPI, and of Slurm say that they started
 LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 PATIENCE = 600.0  # seconds, after which a process that does not answer is given up
