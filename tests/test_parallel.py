@@ -53,8 +53,8 @@ def test_threads_change_no_bit(xp, dtype, size):
 
 
 @pytest.mark.parametrize(("batch", "threads", "size"), [
-    (256, 1, 64), (256, 2, 64), (256, 4, 64),  # the same cut, and so the same bits
-    (256, 16, 16), (256, 3, 43), (200, 2, 50), (4096, 2, 64), (10, 4, 3), (3, 8, 1), (1, 1, 1)])
+    (256, 1, 128), (256, 2, 128),  # the same cut, and so the same bits
+    (256, 4, 64), (256, 16, 16), (256, 3, 86), (200, 2, 100), (4096, 2, 128), (10, 4, 3), (3, 8, 1), (1, 1, 1)])
 def test_shard_size_keeps_all_threads_busy(batch, threads, size):
     assert shard_size(batch, threads) == size
     shards = -(-batch // size)
