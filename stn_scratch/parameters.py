@@ -22,7 +22,7 @@ def check_parameters(params):
     if not isinstance(params, Parameters):
         raise TypeError("params must be Parameters, as a network's init or pack() makes them, "
                         f"not {type(params).__name__}")
-    if params.flat is None:
+    if not learns(params):
         raise TypeError("params must hold an array at least: a network without parameters learns nothing")
 
 
