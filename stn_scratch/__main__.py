@@ -99,20 +99,23 @@ def _train_options(train):
     add("--weight-decay", type=float, help="of all parameters (default 0)")
     halved = ", ".join(name for name, task in TASKS.items() if task.downsample == 2)
     add("--downsample", type=int, help=f"average pooling behind the first transformer (default 2 for {halved}; else 1)")
+    add("--localisation-downsample", type=int, help="average pooling of what a localisation network sees, before its "
+        "own (default 1, none)")
     add("--kernel", choices=SAMPLERS, help="the sampler's; gaussian, triangle: of learnt width (default bilinear)")
     add("--lattice", choices=("right", "central"), help="the sampler's slope on a pixel (default right)")
     add("--validation", type=float, help=f"part of the training digits held out (default {Config.validation})")
     add("--validate-every", type=int, help=f"(default {Config.validate_every} steps)")
     add("--checkpoint-every", type=int, help=f"(default {Config.checkpoint_every} steps)")
     add("--threads", type=int, help="that work on one step (default one for each core)")
-    add("--shard", type=int, help="images that a thread works on at once (default at most 64, a part for each thread)")
+    add("--shard", type=int, help="images that a thread works on at once (default at most "
+        f"{parallel.LARGEST_SHARD}, a part for each thread)")
 
 
 def _check_effect(models, given):
     """Raises ValueError for an option of `SpatialTransformer`s that none of the models has."""
     if None in models or any(MODELS[name].transformers for name in models):
         return
-    for name in ("transform", "downsample", "kernel", "lattice"):
+    for name in ("transform", "downsample", "localisation_downsample", "kernel", "lattice"):
         if name in given:
             raise ValueError(f"{name} must be left out, for it has no effect on {' or '.join(models)}")
 

@@ -16,12 +16,13 @@ SAMPLERS = {**{name: name for name in KERNELS}, "gaussian": Gaussian(), "triangl
 PARAMETERS = 400_000  # "around 400k" in every network of the paper's comparison, by memory of its appendix
 
 
-def make_network(name, *, in_shape, width, classes=10, transform="affine", downsample=None, kernel="bilinear",
-                 padding="zeros", lattice="right"):
+def make_network(name, *, in_shape, width, classes=10, transform="affine", downsample=None, localisation_downsample=1,
+                 kernel="bilinear", padding="zeros", lattice="right"):
     """The network `name` with `width` units or filters in the hidden layers of its classifier.
 
-    downsample  average pooling between the first transformer and the classifier, 1 or 2; None: 2 from 42 pixels on, as
-                the paper has it for its 42- and 60-pixel data (RTS, TC)
+    downsample  average pooling between the first transformer and the classifier; None: 2 from 42 pixels on, as the
+                paper has it for its 42- and 60-pixel data (RTS, TC), else 1, which is none
+    localisation_downsample   average pooling of what each localisation network sees, before its own; 1 is none
     kernel      of every `SpatialTransformer` in it: a name of `SAMPLERS`
     padding, lattice   of every `SpatialTransformer`, as in `sample_forward`
     """
@@ -32,14 +33,20 @@ def make_network(name, *, in_shape, width, classes=10, transform="affine", downs
     if downsample is None:
         downsample = 2 if min(in_shape[:2]) >= 42 else 1
     check_whole("downsample", downsample)
+    check_whole("localisation_downsample", localisation_downsample)
+
+    def spatial_transformer(localisation):
+        net = localisation()
+        if localisation_downsample > 1:
+            net = Sequential(AvgPool(localisation_downsample, ceil=True), net)
+        return SpatialTransformer(net, transform, kernel=SAMPLERS[kernel], padding=padding, lattice=lattice)
+
     classifier, transformers = MODELS[name]
     layers = []
     for k, layer in enumerate(classifier(width, classes)):
         if k in transformers:
             side_by_side = transformers[k] if isinstance(transformers[k], tuple) else (transformers[k],)
-            spatial = [SpatialTransformer(localisation(), transform, kernel=SAMPLERS[kernel], padding=padding,
-                                          lattice=lattice)
-                       for localisation in side_by_side]
+            spatial = [spatial_transformer(localisation) for localisation in side_by_side]
             layers.append(spatial[0] if len(spatial) == 1 else Parallel(*spatial))
             if k == 0 and downsample > 1:
                 layers.append(AvgPool(downsample, ceil=True))
@@ -55,7 +62,7 @@ def build_model(name, *, in_shape, classes=10, transform="affine", seed=0, dtype
     in_shape    (H, W, C) of one image, or (D, H, W, C) of a volume
     transform   of the ST networks: a name of `stn_scratch.grids.TRANSFORMATIONS`
     parameters  the budget: the hidden width is the one whose network comes closest to it
-    options     `downsample`, `kernel`, `padding`, `lattice` of `make_network`
+    options     `downsample`, `localisation_downsample`, `kernel`, `padding`, `lattice` of `make_network`
 
     Gives network, params. The same seed gives the same parameters. Raises ValueError for an unknown name or
     transformation, where the image is too small for the network, and where the budget is.

@@ -32,6 +32,7 @@ class Config:
     device: str = "cpu"
     parameters: int = PARAMETERS
     downsample: int | None = None  # behind a transformer; None: the task's, as in the paper (A.4)
+    localisation_downsample: int = 1  # of what a localisation network sees, before its own
     kernel: str = "bilinear"
     lattice: str = "right"
     lr: float = 0.05
@@ -60,8 +61,8 @@ class Config:
         check_choice("decay", self.decay, ("steps", "cosine"))
         check_choice("kernel", self.kernel, SAMPLERS)
         check_choice("lattice", self.lattice, LATTICE_RULES)
-        for name in ("iterations", "batch", "parameters", "downsample", "validate_every", "checkpoint_every",
-                     "log_every"):
+        for name in ("iterations", "batch", "parameters", "downsample", "localisation_downsample", "validate_every",
+                     "checkpoint_every", "log_every"):
             check_whole(name, getattr(self, name))
         for name in ("threads", "shard"):
             if getattr(self, name) is not None:
@@ -81,7 +82,8 @@ class Config:
         task = TASKS[self.data]
         return {"name": self.model, "in_shape": task.in_shape, "classes": task.classes * task.heads, "seed": self.seed,
                 "transform": self.transform, "parameters": self.parameters, "downsample": self.downsample,
-                "kernel": self.kernel, "lattice": self.lattice}
+                "localisation_downsample": self.localisation_downsample, "kernel": self.kernel,
+                "lattice": self.lattice}
 
     def optimiser(self):
         """The SGD that these values describe; raises ValueError if they describe none."""
