@@ -24,6 +24,9 @@ from stn_scratch.models import MODELS
     (["train", "--data-dir", "nowhere"], "nowhere/train-images-idx3-ubyte.gz is missing: the data folder must hold "
                                          f"{', '.join(mnist.FILES)}"),
     (["train", "--model", "cnn", "--transform", "tps"], "--transform must be left out, for it has no effect on cnn"),
+    (["train", "--localisation-downsample", "0"], "--localisation-downsample must be a positive whole number, not 0"),
+    (["train", "--model", "cnn", "--localisation-downsample", "2"],
+     "--localisation-downsample must be left out, for it has no effect on cnn"),
     (["train", "--model", "2st-cnn", "cnn", "--kernel", "bicubic"],
      "--kernel must be left out, for it has no effect on 2st-cnn or cnn"),
     (["train", "--resume", "--out", "nowhere"], "nowhere holds no run: there is no such folder"),

@@ -117,6 +117,19 @@ def test_downsampling_after_the_transformer(name, side, downsample, pools):
     assert [net for net in network.networks.values() if isinstance(net, AvgPool)] == [AvgPool(2, ceil=True)] * pools
 
 
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_localisation_networks_may_see_means_of_pixels(name, rng):
+    network, params = small(name, in_shape=(56, 60, 2), localisation_downsample=2)
+    transformer = network.networks["0 SpatialTransformer"]
+    hidden = params["0 SpatialTransformer"]["localisation"]["hidden"]
+    U = rng.normal(size=(3, 56, 60, 2))
+    seen, _ = transformer.localisation.forward(hidden, U)
+    means = U.reshape(3, 28, 2, 30, 2, 2).mean(axis=(2, 4))
+    expected, _ = MODELS[name].transformers[0]().forward(hidden["1 Sequential"], means)
+    numpy.testing.assert_allclose(seen, expected, rtol=1e-12, atol=1e-12)
+    assert transformer.forward(params["0 SpatialTransformer"], U)[0].shape == U.shape
+
+
 @pytest.mark.parametrize("transform", TRANSFORMATIONS)
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_starts_as_the_identity(xp, name, transform):

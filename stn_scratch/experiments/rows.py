@@ -49,7 +49,7 @@ Two digits, each distorted as in RTS, on a channel of its own; the label is thei
 transformers side by side, each of both channels. That the paper's 18.5 % with one transformer is that of the projective
 one, and 19.1 % that of the thin-plate spline, is from memory. By `better`, `2st-fcn` is trained for half of the paper's
 steps, without weight decay, with localisation networks that see the image at half the resolution and a classifier that
-sees what they look at in 14 x 14 pixels: of the same 400,000 parameters, it then holds 304 units a layer instead of 93."""),
+sees what they look at in 14 x 14 pixels: of the same 400,000 parameters it then has 304 units a layer, not 90."""),
     "colocalisation": Table("Co-localisation (App. A.2, Table 5)", """
 100 images that share a digit, without labels or boxes; the figure is the share in per cent of digits that were *not*
 localised, by an intersection over union of more than 0.5. T: a digit anywhere on 84 x 84 pixels; TC: with 16 pieces of
@@ -100,8 +100,9 @@ SETTINGS = {
     "volume": {"parameters": 400_000, "batch": 32, "warmup": 300, "localisation_factor": 0.1, "validation": 0.02},
 }
 # What `better` does otherwise for a network whose steps are quick and which by half of them has not learnt enough: its
-# training error is no lower than its test error. On all pixels of two channels, two localisation networks take more than
-# half of its parameters, and leave the classifier 93 units a layer; by these it has 304.
+# training error is no lower than its test error. On all pixels of two channels, its two localisation networks take more
+# than half of its parameters; on a quarter of them, with 14 x 14 pixels behind them, the classifier has 304 units a
+# layer instead of 90.
 BETTER = {"2st-fcn": {"iterations": 75_000, "weight_decay": 0.0, "downsample": 3, "localisation_downsample": 2}}
 OURS = ("first", "longer", "better", "half")
 
