@@ -54,7 +54,7 @@ def test_a_row_changes_some_schedules_and_not_others():
     two, one = ({schedule: config_of(Cell(name, schedule, 0), Place("runs")) for schedule in ("half", "better")}
                 for name in ("addition/2st-fcn-tps", "addition/st-fcn-tps"))
     assert [(c.iterations, c.weight_decay, c.downsample, c.localisation_downsample) for c in two.values()] == [
-        (75_000, 0.0, 2, 1), (75_000, 0.0, 3, 2)]
+        (75_000, 0.0, 2, 1), (45_000, 0.0, 3, 2)]
     assert [(c.iterations, c.weight_decay, c.downsample, c.localisation_downsample) for c in one.values()] == [
         (75_000, 0.0, 2, 1), (15_000, 2e-4, 2, 1)]
 
