@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 from command_line import LAST_LINE, TINY, call, figure, files, refused, succeeds
 
-from stn_scratch import __main__ as command
 from stn_scratch.data.tasks import TASKS
 from stn_scratch.grids import TRANSFORMATIONS
 from stn_scratch.models import MODELS
-from stn_scratch.training import loop, run_folder
+from stn_scratch.training import command, loop, run_folder
 
 # train and evaluate
 
