@@ -85,8 +85,11 @@ def test_recipes():
 
 @pytest.mark.parametrize("config", [
     Config(),
-    Config("cnn", "attention", "tc", "mnist", "somewhere", 7, 8, 9, "gpu", 10, 3, "bicubic", "central", 0.5, 0.0,
-           "cosine", 11, 2, 0.25, 6.0, 0.001, 0.5, 12, 13, 14, 15, 16)], ids=["defaults", "everything else"])
+    Config(model="cnn", transform="attention", data="tc", digits="mnist", data_dir="somewhere", iterations=7, batch=8,
+           seed=9, device="gpu", parameters=10, downsample=3, localisation_downsample=2, kernel="bicubic",
+           lattice="central", lr=0.5, momentum=0.0, decay="cosine", decay_every=11, warmup=2, localisation_factor=0.25,
+           clip_norm=6.0, weight_decay=0.001, validation=0.5, validate_every=12, checkpoint_every=13, log_every=14,
+           threads=15, shard=16)], ids=["defaults", "everything else"])
 def test_file_round_trip(path, config):
     save_config(path, config, digits="some digits (3/2)", parameters=17)
     assert load_config(path) == config
