@@ -165,11 +165,40 @@ def _named(of, networks):
     return {f"{k} {type(net).__name__}": net for k, net in enumerate(networks)}
 
 
+@dataclass(frozen=True)
+class _ConvMaxPool:
+    """A convolution and the max-pooling behind it, in one; its parameters are the convolution's."""
+
+    conv: Conv2D
+    pool: MaxPool
+
+    def forward(self, params, x):
+        return layers.conv2d_max_pool_forward(x, params["W"], params["b"], stride=self.conv.stride,
+                                              padding=self.conv.padding, size=self.pool.size, ceil=self.pool.ceil)
+
+    def backward(self, dy, cache, *, need_dx=True):
+        dx, dW, db = layers.conv2d_max_pool_backward(dy, cache, need_dx=need_dx)
+        return dx, {"W": dW, "b": db}
+
+
+def _joined(networks):
+    """The networks by name, each convolution with the max-pooling behind it as one, by the convolution's name."""
+    joined = {}
+    for name, net in networks.items():
+        before = next(reversed(joined), None)
+        if type(net) is MaxPool and type(joined.get(before)) is Conv2D:
+            joined[before] = _ConvMaxPool(joined[before], net)
+        else:
+            joined[name] = net
+    return joined
+
+
 class Sequential:
     """One network after another. Parameters: {"0 Conv2D": {...}, "3 Dense": {...}, ...}."""
 
     def __init__(self, *networks):
         self.networks = _named(self, networks)
+        self._joined = _joined(self.networks)
 
     def init(self, rng, in_shape):
         params = {}
@@ -179,7 +208,7 @@ class Sequential:
 
     def forward(self, params, x):
         caches, learns_before = [], False
-        for name, net in self.networks.items():
+        for name, net in self._joined.items():
             x, cache = net.forward(params[name], x)
             caches.append((cache, learns_before))
             learns_before = learns_before or learns(params[name])
@@ -187,13 +216,13 @@ class Sequential:
 
     def backward(self, dy, cache, *, need_dx=True):
         grads = {}
-        for (name, net), (net_cache, learns_before) in zip(reversed(self.networks.items()), reversed(cache),
+        for (name, net), (net_cache, learns_before) in zip(reversed(self._joined.items()), reversed(cache),
                                                            strict=True):
             if dy is None:  # not asked for: nothing from the input to here learns
                 grads[name] = {}
             else:
                 dy, grads[name] = net.backward(dy, net_cache, need_dx=need_dx or learns_before)
-        return dy, {name: grads[name] for name in self.networks}
+        return dy, {name: grads.get(name, {}) for name in self.networks}
 
 
 class Parallel:

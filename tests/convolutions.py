@@ -3,6 +3,8 @@
 import numpy
 import pytest
 
+from stn_scratch.backend import to_host
+
 # x, kh kw, F, stride, padding
 CASES = {
     "plain": ((2, 6, 7, 3), (3, 2), 4, 1, 0),
@@ -31,3 +33,13 @@ def arguments(case, xp, dtype="float64"):
     x_shape, kernel, F, stride, padding = CASES[case]
     args = [rng.normal(size=shape) for shape in (x_shape, (*kernel, x_shape[3], F), (F,))]
     return [xp.asarray(a, dtype=dtype) for a in args], {"stride": stride, "padding": padding}
+
+
+def without_dx(backward, y, cache):
+    """Assert that the other gradients are the same, to the last bit, where dx is not asked for."""
+    _, *expected = backward(y, cache)
+    dx, *grads = backward(y, cache, need_dx=False)
+    assert dx is None
+    for a, b in zip(grads, expected, strict=True):
+        assert a.dtype == "float32"
+        numpy.testing.assert_array_equal(to_host(a), to_host(b))

@@ -13,6 +13,7 @@ from stn_scratch.gradcheck import check_gradients
 PAIRS = {
     "dense": ([(5, 4), (4, 3), (3,)], {}),
     "conv2d": ([(2, 6, 7, 3), (3, 2, 3, 4), (4,)], {"stride": 2, "padding": 1}),
+    "conv2d_max_pool": ([(2, 6, 7, 3), (3, 2, 3, 4), (4,)], {"padding": 1, "ceil": True}),
     "relu": ([(4, 3, 5)], {}),
     "max_pool": ([(2, 5, 6, 3)], {"size": 2, "ceil": True}),
     "avg_pool": ([(2, 5, 7, 3)], {"size": 3, "ceil": True}),

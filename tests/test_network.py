@@ -41,6 +41,8 @@ NETWORKS = {
     "ReLU": (ReLU(), IMAGE, IMAGE),
     "Flatten": (Flatten(), IMAGE, (70,)),
     "Sequential": (Sequential(Conv2D(3, 2), ReLU(), MaxPool(), Flatten(), Dense(4)), IMAGE, (4,)),
+    "Sequential, a convolution with its pooling": (
+        Sequential(Conv2D(3, 2, padding=1), MaxPool(ceil=True), Conv2D(2, 2), MaxPool(), MaxPool(1)), IMAGE, (1, 1, 2)),
     "Sequential, first of nothing to learn": (
         Sequential(Sequential(AvgPool(1)), Parallel(ReLU(), MaxPool(1)), Flatten(), Dense(3)), IMAGE, (3,)),
     "Parallel": (Parallel(Conv2D(3, 2), Conv2D(1, 2), Conv2D(2, 2)), IMAGE, (4, 6, 6)),

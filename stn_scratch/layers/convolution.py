@@ -29,11 +29,8 @@ def conv2d_forward(x, W, b, *, stride=1, padding=0):
 
     Raises ValueError if the filter is larger than the padded image, or empty.
     """
-    check_arrays(x=(x, "B H W C"), W=(W, "kh kw C F"), b=(b, "F"))
-    stride, padding = check_whole("stride", stride), check_whole("padding", padding, least=0)
-    if 0 in W.shape:
-        raise ValueError(f"W must have no side of 0, not shape {W.shape}")
-    H_y, W_y = conv2d_size(x.shape, W.shape, stride, padding)
+    stride, padding, y_shape = check_convolution(x, W, b, stride, padding)
+    H_y, W_y = y_shape[1:3]
     if cuda.available(x):
         return im2col_forward(x, W, b, stride=stride, padding=padding)
     cache = Conv2DCache(x, W, stride, padding)
@@ -43,13 +40,22 @@ def conv2d_forward(x, W, b, *, stride=1, padding=0):
         y, frequencies = frequencies_forward(x, W, b, (H_y, W_y), padding)
         return y, cache._replace(frequencies=frequencies)
     xp = get_array_module(x)
-    y = xp.empty((x.shape[0], H_y, W_y, len(b)), dtype=x.dtype)
+    y = xp.empty(y_shape, dtype=x.dtype)
     for images, columns in _blocks_of_columns(x, W, W_y, stride, padding):
         # the sum over i, and over j, c in each product
         y_rows = reduce(iadd, (matmul_in_pieces(_read_by(columns, i, H_y, stride), _matrix(W[i]))
                                for i in range(len(W))))
         xp.add(y_rows.reshape(H_y, -1, *y.shape[2:]).swapaxes(0, 1), b, out=y[images])
     return y, cache
+
+
+def check_convolution(x, W, b, stride, padding):
+    """stride, padding and the shape of y, (B, H', W', F), of `conv2d_forward`, with its errors."""
+    check_arrays(x=(x, "B H W C"), W=(W, "kh kw C F"), b=(b, "F"))
+    stride, padding = check_whole("stride", stride), check_whole("padding", padding, least=0)
+    if 0 in W.shape:
+        raise ValueError(f"W must have no side of 0, not shape {W.shape}")
+    return stride, padding, (len(x), *conv2d_size(x.shape, W.shape, stride, padding), len(b))
 
 
 def conv2d_backward(dy, cache, *, need_dx=True):

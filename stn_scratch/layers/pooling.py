@@ -16,7 +16,7 @@ class PoolCache(NamedTuple):
     ceil: bool
 
 
-def _pooled_shape(x_shape, size, ceil):
+def pooled_shape(x_shape, size, ceil):
     """H', W' of pooling. floor drops the last incomplete window of an odd side; ceil keeps it, with what is there."""
     _, H, W, _ = x_shape
     H_y, W_y = (-(-H // size), -(-W // size)) if ceil else (H // size, W // size)
@@ -49,21 +49,32 @@ def max_pool_forward(x, *, size=2, ceil=False):
     check_arrays(x=(x, "B H W C"))
     size = check_whole("size", size)
     xp = get_array_module(x)
-    H_y, W_y = _pooled_shape(x.shape, size, ceil)
+    H_y, W_y = pooled_shape(x.shape, size, ceil)
     if size <= cuda.LARGEST_POOL and cuda.available(x):
         y, winner = cuda.max_pool_forward(x, (H_y, W_y), size)
         return y, PoolCache(winner, x.shape, size, ceil)
     y = xp.empty((x.shape[0], H_y, W_y, x.shape[3]), dtype=x.dtype)
-    winner = xp.zeros(y.shape, dtype=xp.intp if size > 15 else xp.uint8)
+    winner = no_winner(y, size)
     for images in _blocks(x):
         taps = _pool_taps(x[images], size, H_y, W_y)
         y[images] = next(taps)[2]
         for tap, (rows, columns, view) in enumerate(taps, start=1):
-            best, best_tap = y[images, rows, columns], winner[images, rows, columns]
-            # strictly greater: a tied maximum stays with the first. The last to win has the largest number
-            xp.maximum(best_tap, (view > best) * winner.dtype.type(tap), out=best_tap)
-            xp.maximum(best, view, out=best)
+            keep_maximum(y[images, rows, columns], winner[images, rows, columns], view, tap)
     return y, PoolCache(winner, x.shape, size, ceil)
+
+
+def no_winner(y, size):
+    """The winner of windows of which only the first tap is known, so far."""
+    xp = get_array_module(y)
+    return xp.zeros(y.shape, dtype=xp.intp if size > 15 else xp.uint8)
+
+
+def keep_maximum(best, winner, values, tap):
+    """Write the values of this tap, and its number, to where they are larger than the best one of the taps before."""
+    xp = get_array_module(best)
+    # strictly greater: a tied maximum stays with the first. The last to win has the largest number
+    xp.maximum(winner, (values > best) * winner.dtype.type(tap), out=winner)
+    xp.maximum(best, values, out=best)
 
 
 def max_pool_backward(dy, cache):
@@ -100,7 +111,7 @@ def avg_pool_forward(x, *, size=2, ceil=False):
     check_arrays(x=(x, "B H W C"))
     size = check_whole("size", size)
     xp = get_array_module(x)
-    H_y, W_y = _pooled_shape(x.shape, size, ceil)
+    H_y, W_y = pooled_shape(x.shape, size, ceil)
     taps = _pool_taps(x, size, H_y, W_y)
     y = next(taps)[2].copy()
     for rows, columns, view in taps:
@@ -112,7 +123,7 @@ def avg_pool_forward(x, *, size=2, ceil=False):
 def avg_pool_backward(dy, cache):
     """Each of the N pixels of a window gets dy / N. dy (B, H', W', C) -> dx (B, H, W, C)."""
     _, x_shape, size, ceil = cache
-    H_y, W_y = _pooled_shape(x_shape, size, ceil)
+    H_y, W_y = pooled_shape(x_shape, size, ceil)
     check_gradient("dy", dy, (x_shape[0], H_y, W_y, x_shape[3]))
     xp = get_array_module(dy)
     _, H, W, _ = x_shape

@@ -10,8 +10,9 @@ from types import CodeType
 MODULES = ("paper", "coordinates", "grids.affine", "grids.constrained", "grids.bounded", "grids.compose",
            "grids.projective", "grids.thin_plate", "grids.piecewise", "grids.volume", "sampling.kernels",
            "sampling.padding", "sampling.sampler", "sampling.bilinear", "sampling.volume", "layers.dense",
-           "layers.im2col", "layers.few_channels", "layers.frequencies", "layers.convolution", "layers.pooling",
-           "layers.loss", "layers.triplet", "gradcheck", "training.step")
+           "layers.im2col", "layers.few_channels", "layers.frequencies", "layers.convolution",
+           "layers.pooling", "layers.few_channels_pooled", "layers.conv_pool", "layers.loss", "layers.triplet",
+           "gradcheck", "training.step")
 
 
 def readable():
