@@ -44,12 +44,13 @@ def find(name):
 
 
 def _with_helpers(functions):
-    """The functions, and behind them the private functions of their module that they call, and so on."""
+    """The functions, and behind them those of their own module that they call, and so on."""
     found = list(functions)
     for function in found:  # which grows
         here = vars(modules[function.__module__])
-        called = [unwrap(here[name]) for name in _names(function.__code__) if name.startswith("_") and name in here]
-        found += [f for f in dict.fromkeys(filter(isfunction, called)) if f not in found]
+        called = [unwrap(here[name]) for name in _names(function.__code__) if name in here]
+        own = [f for f in called if isfunction(f) and f.__module__ == function.__module__]
+        found += [f for f in dict.fromkeys(own) if f not in found]
     return found
 
 
