@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from stn_scratch.backend import get_array_module
 from stn_scratch.blocks import blocks_of_images
+from stn_scratch.layers.im2col import pad
 from stn_scratch.layers.pooling import keep_maximum, no_winner
 
 
@@ -107,16 +108,12 @@ def _frame(x_shape, W_shape, windows):
 
 def _layout(x, W_shape, windows):
     """What the outputs at each column of places read, in all rows of the images: (size, H, kw, C, n, W'')."""
-    xp, (n, H, W, C), p = get_array_module(x), x.shape, windows.padding
-    H_frame, W_frame = _frame(x.shape, W_shape, windows)
-    if (H_frame, W_frame) != (H, W):
-        framed = xp.zeros((n, H_frame, W_frame, C), dtype=x.dtype)
-        framed[:, p:p + H, p:p + W] = x
-        x = framed
+    x = pad(x, windows.padding, _frame(x.shape, W_shape, windows))
+    n, H, _, C = x.shape
     s_B, s_H, s_W, s_C = x.strides
-    shape = windows.size, H_frame, W_shape[1], C, n, windows.shape[1]
+    shape = windows.size, H, W_shape[1], C, n, windows.shape[1]
     strides = s_W * windows.stride, s_H, s_W, s_C, s_B, s_W * windows.step
-    return xp.lib.stride_tricks.as_strided(x, shape, strides).copy()
+    return get_array_module(x).lib.stride_tricks.as_strided(x, shape, strides).copy()
 
 
 def _layout_backward(d_layout, x_shape, W_shape, windows):

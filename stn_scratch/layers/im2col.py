@@ -56,12 +56,13 @@ def conv2d_size(x_shape, W_shape, stride, padding):
     return (H - kh) // stride + 1, (W - kw) // stride + 1
 
 
-def pad(x, padding):
-    """A frame of zeros around each image."""
-    if padding == 0:
-        return x
+def pad(x, padding, size=None):
+    """A frame of zeros around each image; if size (H, W) is given, with more of them below and on the right."""
     B, H, W, C = x.shape
-    padded = get_array_module(x).zeros((B, H + 2 * padding, W + 2 * padding, C), dtype=x.dtype)
+    size = tuple(size or (H + 2 * padding, W + 2 * padding))
+    if size == (H, W):
+        return x
+    padded = get_array_module(x).zeros((B, *size, C), dtype=x.dtype)
     padded[:, padding:padding + H, padding:padding + W] = x
     return padded
 
