@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from stn_scratch.backend import get_array_module
 from stn_scratch.grids import TRANSFORMATIONS
-from stn_scratch.network import Dense, check_network, image_shape
+from stn_scratch.layer_networks import Dense, image_shape
+from stn_scratch.network import check_network
 from stn_scratch.parameters import pack
 from stn_scratch.sampling import sample_backward, sample_forward
 from stn_scratch.validate import check_flag, check_number, check_size, check_whole

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from stn_scratch import cuda
 from stn_scratch.backend import get_array_module
 from stn_scratch.grids import TRANSFORMATIONS
-from stn_scratch.network import Dense, Parallel, Sequential, check_network, image_shape
+from stn_scratch.layer_networks import image_shape
+from stn_scratch.network import Dense, Parallel, Sequential, check_network
 from stn_scratch.parameters import pack
 from stn_scratch.parts import PartTransformers
 from stn_scratch.sampling import sample_backward, sample_forward

@@ -131,7 +131,7 @@ LEVELS = [
     {"backend"},
     {"blocks", "validate", "coordinates", "parameters", "user_cache", "cuda"},
     {"paper", "layers", "grids", "sampling", "optimiser", "gradcheck"},
-    {"network"},
+    {"layer_networks", "network"},
     {"transformer", "transformer3d", "parts"},
     {"models"},
     {"data", "training"},
