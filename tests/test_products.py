@@ -6,7 +6,7 @@ from strict import strict
 
 from stn_scratch.backend import ARRAY_MODULES, to_host
 from stn_scratch.layers import products
-from stn_scratch.layers.products import matmul_in_pieces
+from stn_scratch.layers.products import column_sums, matmul_in_pieces
 
 
 class Seen(numpy.ndarray):
@@ -52,3 +52,12 @@ def test_into_what_is_given(monkeypatch, xp, dtype, order, M):
     alone = to_host(matmul_in_pieces(xp.asarray(a), xp.asarray(b)))
     numpy.testing.assert_array_equal(alone, a @ b)
     assert alone.dtype == dtype
+
+
+@pytest.mark.parametrize("xp", [numpy, strict], ids=["numpy", "strict"])
+@pytest.mark.parametrize("shape", [(0, 3), (5, 3), (4, 5, 3)])
+def test_the_sum_of_all_rows(xp, shape):
+    a = numpy.arange(numpy.prod(shape), dtype="float32").reshape(shape)
+    sums = to_host(column_sums(xp.asarray(a)))
+    numpy.testing.assert_array_equal(sums, a.reshape(-1, 3).sum(axis=0))
+    assert sums.dtype == "float32"

@@ -23,8 +23,9 @@ def conv2d_max_pool_forward(x, W, b, *, stride=1, padding=0, size=2, ceil=False)
         conv, conv_cache = conv2d_forward(x, W, b, stride=stride, padding=padding)
         y, pool_cache = max_pool_forward(conv, size=size, ceil=ceil)
         return y, (conv_cache, pool_cache)
-    y, winner = few_channels_pooled_forward(x, W, b, Windows(stride, padding, conv_shape[1:3], size, shape))
-    return y, (Conv2DCache(x, W, stride, padding), PoolCache(winner, conv_shape, size, ceil))
+    windows = Windows(stride, padding, conv_shape[1:3], size, shape)
+    y, winner, layouts = few_channels_pooled_forward(x, W, b, windows)
+    return y, (Conv2DCache(x, W, stride, padding, layouts), PoolCache(winner, conv_shape, size, ceil))
 
 
 def conv2d_max_pool_backward(dy, cache, *, need_dx=True):
@@ -35,7 +36,7 @@ def conv2d_max_pool_backward(dy, cache, *, need_dx=True):
         return conv2d_backward(max_pool_backward(dy, pool_cache), conv_cache, need_dx=need_dx)
     check_gradient("dy", dy, winner.shape)
     windows = Windows(conv_cache.stride, conv_cache.padding, x_shape[1:3], size, winner.shape[1:3])
-    return few_channels_pooled_backward(dy, winner, conv_cache.x, conv_cache.W, windows, need_dx)
+    return few_channels_pooled_backward(dy, winner, conv_cache, windows, need_dx)
 
 
 def _in_one(x, size):

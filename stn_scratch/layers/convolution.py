@@ -16,7 +16,7 @@ from stn_scratch.blocks import blocks_of_images
 from stn_scratch.layers.few_channels import few_channels_backward, few_channels_forward
 from stn_scratch.layers.frequencies import frequencies_backward, frequencies_forward, frequencies_pay
 from stn_scratch.layers.im2col import Conv2DCache, conv2d_size, im2col_backward, im2col_forward, pad
-from stn_scratch.layers.products import matmul_in_pieces
+from stn_scratch.layers.products import column_sums, matmul_in_pieces
 from stn_scratch.validate import check_arrays, check_gradient, check_whole
 
 FEW_CHANNELS = 8
@@ -37,8 +37,8 @@ def conv2d_forward(x, W, b, *, stride=1, padding=0):
     if x.shape[3] < FEW_CHANNELS:
         return few_channels_forward(x, W, b, (H_y, W_y), stride, padding), cache
     if stride == 1 and on_host(x) and frequencies_pay(x.shape, W.shape, (H_y, W_y), padding):
-        y, frequencies = frequencies_forward(x, W, b, (H_y, W_y), padding)
-        return y, cache._replace(frequencies=frequencies)
+        y, kept = frequencies_forward(x, W, b, (H_y, W_y), padding)
+        return y, cache._replace(kept=kept)
     xp = get_array_module(x)
     y = xp.empty(y_shape, dtype=x.dtype)
     for images, columns in _blocks_of_columns(x, W, W_y, stride, padding):
@@ -64,7 +64,7 @@ def conv2d_backward(dy, cache, *, need_dx=True):
 
     dy (B, H', W', F) -> dx (B, H, W, C), dW (kh, kw, C, F), db (F,).
     """
-    x, W, stride, padding, frequencies = cache
+    x, W, stride, padding, kept = cache
     check_arrays(dy=(dy, "B H' W' F"), W=(W, "kh kw C F"))
     H_y, W_y = conv2d_size(x.shape, W.shape, stride, padding)
     check_gradient("dy", dy, (x.shape[0], H_y, W_y, W.shape[3]))
@@ -72,14 +72,14 @@ def conv2d_backward(dy, cache, *, need_dx=True):
         return im2col_backward(dy, cache, need_dx=need_dx)
     if x.shape[3] < FEW_CHANNELS:
         return few_channels_backward(dy, x, W, stride, padding, need_dx)
-    if frequencies is not None:
-        return frequencies_backward(dy, x, W, padding, frequencies, need_dx)
+    if kept is not None:
+        return frequencies_backward(dy, x, W, padding, kept, need_dx)
     xp = get_array_module(dy)
     dx, dW, db = xp.empty_like(x) if need_dx else None, xp.zeros_like(W), xp.zeros_like(W[0, 0, 0])
     for images, columns in _blocks_of_columns(x, W, W_y, stride, padding):
         # the transpose of the matrix products, once for each factor
         dy_rows = dy[images].swapaxes(0, 1).reshape(-1, W.shape[3])
-        db += dy_rows.sum(axis=0)
+        db += column_sums(dy_rows)
         for i in range(len(W)):
             dW[i] += (_read_by(columns, i, H_y, stride).T @ dy_rows).reshape(W.shape[1:])
         if need_dx:

@@ -16,6 +16,7 @@ from stn_scratch.backend import get_array_module
 from stn_scratch.blocks import blocks_of_images
 from stn_scratch.layers.im2col import pad
 from stn_scratch.layers.pooling import keep_maximum, no_winner
+from stn_scratch.layers.products import column_sums
 
 
 class Windows(NamedTuple):
@@ -44,13 +45,15 @@ class Windows(NamedTuple):
 def few_channels_pooled_forward(x, W, b, windows):
     r"""\(y = b + \max_{km} \, \mathrm{columns}_{km}^T \, W\), of the places k, m in each window.
 
-    x, W, b as in `conv2d_forward`, which has checked them -> y (B, H'', W'', F), winner as in `max_pool_forward`.
+    x, W, b as in `conv2d_forward`, which has checked them -> y (B, H'', W'', F), winner as in `max_pool_forward`, and
+    for the backward the layouts, one a block of images.
     """
     xp, F = get_array_module(x), len(b)
     y = xp.empty((len(x), *windows.shape, F), dtype=x.dtype)
-    winner = no_winner(y, windows.size)
+    winner, layouts = no_winner(y, windows.size), []
     for images in _blocks(x, W.shape, windows):
-        columns = _columns(_layout(x[images], W.shape, windows), W.shape, windows)
+        layouts.append(_layout(x[images], W.shape, windows))
+        columns = _columns(layouts[-1], W.shape, windows)
         for place, (k, m, reached) in enumerate(windows.places()):
             # the sum over i, j, c, for all windows of the block
             conv = columns[k, m].swapaxes(1, 2) @ W.reshape(-1, F)
@@ -62,22 +65,23 @@ def few_channels_pooled_forward(x, W, b, windows):
         # all places have the same bias: added last, it changes no maximum
         y[images] = (best + b).swapaxes(0, 1)
         winner[images] = best_place.swapaxes(0, 1)
-    return y, winner
+    return y, winner, layouts
 
 
-def few_channels_pooled_backward(dy, winner, x, W, windows, need_dx):
+def few_channels_pooled_backward(dy, winner, cache, windows, need_dx):
     r"""\(dW = \sum_{km} \mathrm{columns}_{km} \, dy_{km}\), and dx from \(d\mathrm{columns}_{km} = W \, dy_{km}^T\);
     dy_km is dy where the place k, m was the maximum, and 0 elsewhere.
 
-    winner: the forward's. Other arguments as in `conv2d_backward`, which has checked them -> dx, dW, db.
+    winner: the forward's; cache, of the convolution, keeps its layouts. Other arguments as in `conv2d_backward`, which
+    has checked them -> dx, dW, db.
     """
+    x, W, _, _, layouts = cache
     xp, weights = get_array_module(dy), W.reshape(-1, W.shape[3])
     dx, dW, db = xp.empty_like(x) if need_dx else None, xp.zeros_like(weights), xp.zeros_like(W[0, 0, 0])
-    for images in _blocks(x, W.shape, windows):
-        layout = _layout(x[images], W.shape, windows)
+    for images, layout in zip(_blocks(x, W.shape, windows), layouts, strict=True):
         columns, d_layout = _columns(layout, W.shape, windows), xp.zeros_like(layout) if need_dx else None
         dy_rows, best_place = (_rows_first(a[images]) for a in (dy, winner))
-        db += dy_rows.sum(axis=(0, 1))
+        db += column_sums(dy_rows)
         for place, (k, m, _) in enumerate(windows.places()):
             dy_place = dy_rows * (best_place == place)
             dW += (columns[k, m] @ dy_place).sum(axis=0)

@@ -81,7 +81,8 @@ def frequencies_backward(dy, x, W, padding, frequencies, need_dx):
         dx = _to_pixels(dy_conj @ W_conj.swapaxes(1, 2), circle, x.shape[1:3], start=padding, conjugate=True)
     dW = x_hat.swapaxes(1, 2) @ dy_conj
     dW = _to_pixels(dW.reshape(len(dW), 1, -1), circle, W.shape[:2]).reshape(W.shape)
-    return dx, dW, dy.sum(axis=(0, 1, 2))
+    # frequency 0 of an image is its sum
+    return dx, dW, dy_conj[0].sum(axis=0)
 
 
 def _circle(x_shape, padding):

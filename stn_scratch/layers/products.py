@@ -23,3 +23,9 @@ def matmul_in_pieces(a, b, *, out=None):
     xp.matmul(a[:whole].reshape(-1, rows, K), b, out=out[:whole].reshape(-1, rows, N))
     xp.matmul(a[whole:], b, out=out[whole:])
     return out
+
+
+def column_sums(a):
+    """(..., F) -> (F,), as a product with ones: along the first axes `sum` takes three times as long."""
+    rows = a.reshape(-1, a.shape[-1])
+    return get_array_module(a).ones(len(rows), dtype=a.dtype) @ rows
