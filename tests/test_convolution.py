@@ -88,7 +88,7 @@ def test_through_the_frequencies(xp, case, form):
     """On a CPU and with stride 1 alone; elsewhere another form is taken."""
     args, options = arguments(case, xp)
     _, cache = conv2d_forward(*args, **options)
-    assert (cache.kept is not None) == (form == "frequencies" and options["stride"] == 1 and xp is numpy)
+    assert (cache.frequencies is not None) == (form == "frequencies" and options["stride"] == 1 and xp is numpy)
 
 
 @pytest.mark.usefixtures("form")

@@ -29,7 +29,7 @@ def test_the_convolution_of_the_paper_through_the_frequencies(dtype, tolerance, 
     given = [rng.normal(size=shape).astype(dtype) for shape in ((16, 10, 10, 41), (7, 7, 41, 41), (41,))]
     dy = rng.normal(size=(16, 4, 4, 41)).astype(dtype)
     y, cache = conv2d_forward(*map(layout, given))
-    assert cache.kept is not None
+    assert cache.frequencies is not None
     plain_y, plain_cache = im2col_forward(*(a.astype("float64") for a in given))
     actual = y, *conv2d_backward(layout(dy), cache)
     for a, plain in zip(actual, (plain_y, *im2col_backward(dy.astype("float64"), plain_cache)), strict=True):

@@ -37,8 +37,8 @@ def conv2d_forward(x, W, b, *, stride=1, padding=0):
     if x.shape[3] < FEW_CHANNELS:
         return few_channels_forward(x, W, b, (H_y, W_y), stride, padding), cache
     if stride == 1 and on_host(x) and frequencies_pay(x.shape, W.shape, (H_y, W_y), padding):
-        y, kept = frequencies_forward(x, W, b, (H_y, W_y), padding)
-        return y, cache._replace(kept=kept)
+        y, frequencies = frequencies_forward(x, W, b, (H_y, W_y), padding)
+        return y, cache._replace(frequencies=frequencies)
     xp = get_array_module(x)
     y = xp.empty(y_shape, dtype=x.dtype)
     for images, columns in _blocks_of_columns(x, W, W_y, stride, padding):
@@ -64,7 +64,7 @@ def conv2d_backward(dy, cache, *, need_dx=True):
 
     dy (B, H', W', F) -> dx (B, H, W, C), dW (kh, kw, C, F), db (F,).
     """
-    x, W, stride, padding, kept = cache
+    x, W, stride, padding, frequencies = cache
     check_arrays(dy=(dy, "B H' W' F"), W=(W, "kh kw C F"))
     H_y, W_y = conv2d_size(x.shape, W.shape, stride, padding)
     check_gradient("dy", dy, (x.shape[0], H_y, W_y, W.shape[3]))
@@ -72,8 +72,8 @@ def conv2d_backward(dy, cache, *, need_dx=True):
         return im2col_backward(dy, cache, need_dx=need_dx)
     if x.shape[3] < FEW_CHANNELS:
         return few_channels_backward(dy, x, W, stride, padding, need_dx)
-    if kept is not None:
-        return frequencies_backward(dy, x, W, padding, kept, need_dx)
+    if frequencies is not None:
+        return frequencies_backward(dy, x, W, padding, frequencies, need_dx)
     xp = get_array_module(dy)
     dx, dW, db = xp.empty_like(x) if need_dx else None, xp.zeros_like(W), xp.zeros_like(W[0, 0, 0])
     for images, columns in _blocks_of_columns(x, W, W_y, stride, padding):

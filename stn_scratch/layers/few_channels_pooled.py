@@ -42,18 +42,26 @@ class Windows(NamedTuple):
                 yield k, m, (rows, slice(None), columns)
 
 
+class FewChannelsPooledCache(NamedTuple):
+    x: object  # (B, H, W, C)
+    W: object  # (kh, kw, C, F)
+    windows: Windows
+    winner: object  # (B, H'', W'', F) the place that holds the maximum, the first of equal ones
+    layouts: list  # pairs: a block of images, as a slice, and its layout
+
+
 def few_channels_pooled_forward(x, W, b, windows):
     r"""\(y = b + \max_{km} \, \mathrm{columns}_{km}^T \, W\), of the places k, m in each window.
 
-    x, W, b as in `conv2d_forward`, which has checked them -> y (B, H'', W'', F), winner as in `max_pool_forward`, and
-    for the backward the layouts, one a block of images.
+    x, W, b as in `conv2d_forward`, which has checked them -> y (B, H'', W'', F), cache.
     """
     xp, F = get_array_module(x), len(b)
     y = xp.empty((len(x), *windows.shape, F), dtype=x.dtype)
     winner, layouts = no_winner(y, windows.size), []
     for images in _blocks(x, W.shape, windows):
-        layouts.append(_layout(x[images], W.shape, windows))
-        columns = _columns(layouts[-1], W.shape, windows)
+        layout = _layout(x[images], W.shape, windows)
+        layouts.append((images, layout))
+        columns = _columns(layout, W.shape, windows)
         for place, (k, m, reached) in enumerate(windows.places()):
             # the sum over i, j, c, for all windows of the block
             conv = columns[k, m].swapaxes(1, 2) @ W.reshape(-1, F)
@@ -65,20 +73,19 @@ def few_channels_pooled_forward(x, W, b, windows):
         # all places have the same bias: added last, it changes no maximum
         y[images] = (best + b).swapaxes(0, 1)
         winner[images] = best_place.swapaxes(0, 1)
-    return y, winner, layouts
+    return y, FewChannelsPooledCache(x, W, windows, winner, layouts)
 
 
-def few_channels_pooled_backward(dy, winner, cache, windows, need_dx):
+def few_channels_pooled_backward(dy, cache, need_dx):
     r"""\(dW = \sum_{km} \mathrm{columns}_{km} \, dy_{km}\), and dx from \(d\mathrm{columns}_{km} = W \, dy_{km}^T\);
     dy_km is dy where the place k, m was the maximum, and 0 elsewhere.
 
-    winner: the forward's; cache, of the convolution, keeps its layouts. Other arguments as in `conv2d_backward`, which
-    has checked them -> dx, dW, db.
+    Arguments as in `conv2d_max_pool_backward`, which has checked them -> dx, dW, db.
     """
-    x, W, _, _, layouts = cache
+    x, W, windows, winner, layouts = cache
     xp, weights = get_array_module(dy), W.reshape(-1, W.shape[3])
     dx, dW, db = xp.empty_like(x) if need_dx else None, xp.zeros_like(weights), xp.zeros_like(W[0, 0, 0])
-    for images, layout in zip(_blocks(x, W.shape, windows), layouts, strict=True):
+    for images, layout in layouts:
         columns, d_layout = _columns(layout, W.shape, windows), xp.zeros_like(layout) if need_dx else None
         dy_rows, best_place = (_rows_first(a[images]) for a in (dy, winner))
         db += column_sums(dy_rows)

@@ -15,7 +15,7 @@ class Conv2DCache(NamedTuple):
     W: object  # (kh, kw, C, F)
     stride: int
     padding: int
-    kept: object = None  # what a faster form made of x and W, if its backward needs it again
+    frequencies: tuple | None = None  # x_hat and W_conj, where `frequencies.py` did it
 
 
 def im2col_forward(x, W, b, *, stride=1, padding=0):
