@@ -13,10 +13,11 @@ def _he_normal(rng, shape, inputs):
     return rng.normal(scale=(2 / inputs) ** 0.5, size=shape)
 
 
-def image_shape(network, in_shape):
-    """in_shape, if it is that of an image (H, W, C). Raises ValueError, naming the network, if it is not."""
-    if len(in_shape) != 3:
-        raise ValueError(f"{type(network).__name__} takes images (H, W, C); its input here is {in_shape}")
+def input_shape(network, in_shape, kind="images", axes="H W C"):
+    """in_shape, if it is one of this kind, with these axes. Raises ValueError, naming the network, if it is not."""
+    axes = axes.split()
+    if len(in_shape) != len(axes):
+        raise ValueError(f"{type(network).__name__} takes {kind} ({', '.join(axes)}); its input here is {in_shape}")
     return in_shape
 
 
@@ -64,7 +65,7 @@ class Conv2D:
         check_whole("padding", self.padding, least=0)
 
     def init(self, rng, in_shape):
-        H, W, C = image_shape(self, in_shape)
+        H, W, C = input_shape(self, in_shape)
         out = [(n + 2 * self.padding - self.size) // self.stride + 1 for n in (H, W)]
         if min(out) < 1:
             raise ValueError(f"Conv2D with {self.size}x{self.size} filters does not fit an image of {H}x{W}")
@@ -88,7 +89,7 @@ class _Pool:
         check_whole("size", self.size)
 
     def init(self, rng, in_shape):
-        H, W, C = image_shape(self, in_shape)
+        H, W, C = input_shape(self, in_shape)
         up = self.size - 1 if self.ceil else 0
         out = [(n + up) // self.size for n in (H, W)]
         if min(out) < 1:

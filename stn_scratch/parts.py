@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from stn_scratch.backend import get_array_module
 from stn_scratch.grids import TRANSFORMATIONS
-from stn_scratch.layer_networks import Dense, image_shape
-from stn_scratch.network import check_network
+from stn_scratch.layer_networks import input_shape
+from stn_scratch.network import Dense, check_network
 from stn_scratch.parameters import pack
 from stn_scratch.sampling import sample_backward, sample_forward
 from stn_scratch.validate import check_flag, check_number, check_size, check_whole
@@ -101,7 +101,7 @@ class PartTransformers:
     def init(self, rng, in_shape):
         check_network("localisation", self.localisation)
         check_network("branch", self.branch)
-        H, W, C = image_shape(self, in_shape)
+        H, W, C = input_shape(self, in_shape)
         hidden, hidden_shape = self.localisation.init(rng, in_shape)
         regression, _ = self.regression.init(rng, hidden_shape)
         params = {"localisation": {"hidden": hidden, "regression": regression}}

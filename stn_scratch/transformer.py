@@ -6,7 +6,7 @@ from typing import NamedTuple
 from stn_scratch import cuda
 from stn_scratch.backend import get_array_module
 from stn_scratch.grids import TRANSFORMATIONS
-from stn_scratch.layer_networks import image_shape
+from stn_scratch.layer_networks import input_shape
 from stn_scratch.network import Dense, Parallel, Sequential, check_network
 from stn_scratch.parameters import pack
 from stn_scratch.parts import PartTransformers
@@ -63,7 +63,7 @@ class SpatialTransformer:
 
     def init(self, rng, in_shape):
         check_network("localisation", self.localisation)
-        H, W, C = image_shape(self, in_shape)
+        H, W, C = input_shape(self, in_shape)
         hidden, hidden_shape = self.localisation.init(rng, in_shape)
         regression, _ = self.regression.init(rng, hidden_shape)
         return pack({"localisation": {"hidden": hidden, "regression": regression}}), (*(self.size or (H, W)), C)

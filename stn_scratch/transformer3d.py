@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from stn_scratch.grids.volume import affine_grid3d_backward, affine_grid3d_forward
+from stn_scratch.layer_networks import input_shape
 from stn_scratch.network import Dense, check_network
 from stn_scratch.parameters import pack
 from stn_scratch.sampling.sampler import LATTICE_RULES
@@ -16,6 +17,7 @@ from stn_scratch.sampling.volume import (
 from stn_scratch.validate import check_choice, check_number, check_size
 
 IDENTITY = (1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0)  # theta, row by row: x_s = x_t, y_s = y_t, z_s = z_t
+VOLUMES = "volumes", "D H W C"
 AXES = {"z": 1, "y": 2, "x": 3}  # of U (B, D, H, W, C)
 
 
@@ -25,13 +27,6 @@ class Transformer3DCache(NamedTuple):
     grid: object
     V: object  # ... and of the sampler
     theta: object  # (B, 12), for whoever wants to look
-
-
-def volume_shape(network, in_shape):
-    """in_shape, if it is that of a volume (D, H, W, C). Raises ValueError, naming the network, if it is not."""
-    if len(in_shape) != 4:
-        raise ValueError(f"{type(network).__name__} takes volumes (D, H, W, C); its input here is {in_shape}")
-    return in_shape
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ class SpatialTransformer3D:
 
     def init(self, rng, in_shape):
         check_network("localisation", self.localisation)
-        D, H, W, C = volume_shape(self, in_shape)
+        D, H, W, C = input_shape(self, in_shape, *VOLUMES)
         hidden, hidden_shape = self.localisation.init(rng, in_shape)
         regression, _ = self.regression.init(rng, hidden_shape)
         return pack({"localisation": {"hidden": hidden, "regression": regression}}), (*(self.size or (D, H, W)), C)
@@ -105,7 +100,7 @@ class FlattenDepth:
         check_number("spacing", self.spacing, positive=True)
 
     def init(self, rng, in_shape):
-        D, H, W, C = volume_shape(self, in_shape)
+        D, H, W, C = input_shape(self, in_shape, *VOLUMES)
         return pack({}), {"z": (H, W, C), "y": (D, W, C), "x": (H, D, C)}[self.axis]
 
     def forward(self, params, U):
