@@ -53,8 +53,8 @@ def every_option(kernels=cuda.KERNELS, channels=(1, 3, 32)):
     return itertools.product(channels, ("float32", "float64"), kernels, ("right", "central"))
 
 
-def sampler(xp, where="generic", padding="zeros", align_corners=True):
-    for C, dtype, kernel, lattice in every_option():
+def sampler(xp, where="generic", padding="zeros", align_corners=True, channels=(1, 3, 32)):
+    for C, dtype, kernel, lattice in every_option(channels=channels):
         options = Options(kernel, padding, align_corners, lattice)
         name = f"C={C} {dtype} {options}"
         U, grid, dV = sampler_case(where, C, dtype, align_corners)

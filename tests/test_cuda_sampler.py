@@ -37,6 +37,12 @@ def test_sampler_as_on_a_cpu(xp, where, padding):
         checks_of_cuda.one_pixel_wide(xp)
 
 
+@pytest.mark.parametrize("C", [2, 4, 5, 8, 12, 16, 19, 40])
+def test_every_width(xp, C):
+    """Channels that a CPU's kernels know beforehand (cuda/host.py), and such as fill no vector or leave a rest."""
+    checks_of_cuda.sampler(xp, "border", channels=(C,))
+
+
 def test_slopes_are_kept_on_a_cpu_for_one_channel(xp):
     for as_on, C, lattice in ((False, 1, "right"), (True, 1, "right"), (True, 2, "right"), (True, 1, "central")):
         U, grid, _ = map(xp.asarray, checks_of_cuda.sampler_case("generic", C, "float32", True))

@@ -39,11 +39,14 @@ __device__ void add_shares(T* sums, T weight, const T* shares, I n) {
     for (I c = 0; c < n; c++) atomicAdd(sums + c, weight * shares[c]);
 }
 
-// sum_c a_c b_c over n channels c.
+// sum_c a_c b_(corner + c) over n channels c, for the four corners of a cell.
 template <typename T, typename I>
-__device__ T dot(const T* a, const T* b, I n) {
-    T sum = 0;
-    for (I c = 0; c < n; c++) sum += a[c] * b[c];
-    return sum;
+__device__ void corner_dots(const T* a, const T* b, const I corners[2][2], I n, T sums[2][2]) {
+    for (int j = 0; j < 2; j++)
+        for (int k = 0; k < 2; k++) {
+            T sum = 0;
+            for (I c = 0; c < n; c++) sum += a[c] * b[corners[j][k] + c];
+            sums[j][k] = sum;
+        }
 }
 #endif

@@ -49,15 +49,23 @@ enum { MOST_FEW = 4 };
 #define FEW(n) (__builtin_constant_p(n) && n <= MOST_FEW)
 
 template <typename T, typename I>
-__device__ T dot(const T* a, const T* b, I n) {
-    T sum = 0;
+__device__ void corner_dots(const T* a, const T* b, const I corners[2][2], I n, T sums[2][2]) {
     if (FEW(n)) {
-        for (I c = 0; c < n; c++) sum += a[c] * b[c];
-        return sum;
+        for (int j = 0; j < 2; j++)
+            for (int k = 0; k < 2; k++) {
+                T sum = 0;
+                for (I c = 0; c < n; c++) sum += a[c] * b[corners[j][k] + c];
+                sums[j][k] = sum;
+            }
+        return;
     }
-#pragma omp simd reduction(+ : sum)
-    for (I c = 0; c < n; c++) sum += a[c] * b[c];
-    return sum;
+    // one loop for all, and a variable for each: sums in an array the compiler does not keep in vectors
+    const T *b00 = b + corners[0][0], *b01 = b + corners[0][1], *b10 = b + corners[1][0], *b11 = b + corners[1][1];
+    T sum00 = 0, sum01 = 0, sum10 = 0, sum11 = 0;
+#pragma omp simd reduction(+ : sum00, sum01, sum10, sum11)
+    for (I c = 0; c < n; c++)
+        sum00 += a[c] * b00[c], sum01 += a[c] * b01[c], sum10 += a[c] * b10[c], sum11 += a[c] * b11[c];
+    sums[0][0] = sum00, sums[0][1] = sum01, sums[1][0] = sum10, sums[1][1] = sum11;
 }
 
 enum { LANES = 64, SLOTS = 4 * MOST_FEW };  // four taps

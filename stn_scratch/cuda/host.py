@@ -29,14 +29,15 @@ PATIENCE = 120  # seconds, for a compiler
 C_TYPES = {"float": ctypes.c_float, "double": ctypes.c_double, "int": ctypes.c_int, "long long": ctypes.c_longlong,
            "*": ctypes.c_void_p}
 # What training asks for most. A kernel is compiled once more for each of these, with the numbers as constants: no
-# branch is left, and with so few channels (FEW in host.h) no inner loop, so that its threads run in vectors: of one
-# channel, which is grey, to three, which are colour, or four. The last leaves the number of channels open.
+# branch is left; with so few channels (FEW in host.h) no inner loop, so that its threads run in vectors: of one
+# channel, which is grey, to three, which are colour, or four; and with the widths usual in convolutions an inner loop
+# of whole vectors. The last leaves the number of channels open.
 BILINEAR = {"integer": 0, "padding": 0, "align_corners": 1}
+CHANNELS = (1, 2, 3, 4, 8, 16, 32)
 USUAL = {"sample_with_slopes": [BILINEAR]} | {
     kernel: [{"groups": 1, "from_theta": 0, **BILINEAR, **more, **channels}
-             for channels in (*({"width": C, "C": C} for C in few), {})]
-    for kernel, few, more in (("sample_forward", (1, 2, 3, 4), {}), ("sample_dgrid", (2, 3, 4), {"central": 0}),
-                              ("sample_dU", (1, 2, 3, 4), {}))}
+             for channels in (*({"width": C, "C": C} for C in CHANNELS if C >= fewest), {})]
+    for kernel, fewest, more in (("sample_forward", 1, {}), ("sample_dgrid", 2, {"central": 0}), ("sample_dU", 1, {}))}
 
 
 @cache

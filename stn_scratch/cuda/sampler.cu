@@ -180,14 +180,16 @@ __device__ Point<T> slopes_at(Sampler<T, I> s, const T* dV, const T* U, const T*
     const T* dV_i = dV + at.b * s.H_out * s.W_out * s.C + at.i * s.C;
     for (int side = 1; side >= (central ? -1 : 1); side -= 2) {
         Taps<T, I> n = taps_at(s, p.y, p.finite, s.H, side), m = taps_at(s, p.x, p.finite, s.W, side);
+        I nm[2][2];
+        for (int j = 0; j < 2; j++)
+            for (int k = 0; k < 2; k++) nm[j][k] = (n.index[j] * s.W + m.index[k]) * s.C + at.first;
+        T dV_U[2][2];  // sum_c dV U_nm: the factor that both slopes share
+        corner_dots(dV_i + at.first, U_b, nm, at.last - at.first, dV_U);
         for (int j = 0; j < 2; j++)
             for (int k = 0; k < 2; k++) {
-                // sum_c dV U_nm: the factor that both slopes share
-                const T* U_nm = U_b + (n.index[j] * s.W + m.index[k]) * s.C;
-                T dV_U = dot(dV_i + at.first, U_nm + at.first, at.last - at.first);
                 // Eq. (7): dV/dx = U_nm k'(x - m) k(y - n), and the same for y
-                dx_p += dV_U * m.slope[k] * n.weight[j];
-                dy_p += dV_U * m.weight[k] * n.slope[j];
+                dx_p += dV_U[j][k] * m.slope[k] * n.weight[j];
+                dy_p += dV_U[j][k] * m.weight[k] * n.slope[j];
             }
     }
     // the chain rule from pixels to normalised coordinates, and the mean over the sides
