@@ -21,6 +21,7 @@ from stn_scratch.sampling.sampler import Options
 TOLERANCE = {"float32": 1e-6, "float64": 2e-15}  # of the largest number, for sums whose order differs
 ODD = [numpy.nan, numpy.inf, -numpy.inf, 1e31, -2e30, 1e30, -1e20, 1e7]  # coordinates that sample nothing, or far away
 WHERE = ["generic", "border", "outside", "lattice", "halves", "odd"]
+CHANNELS = (1, 3, 32)
 
 
 def equal(name, actual, expected, tolerance=0.0):
@@ -49,11 +50,11 @@ def sampler_case(where, C, dtype, align_corners, seed=0):
     return tuple(a.astype(dtype) for a in (U, grid, dV))
 
 
-def every_option(kernels=cuda.KERNELS, channels=(1, 3, 32)):
+def every_option(kernels=cuda.KERNELS, channels=CHANNELS):
     return itertools.product(channels, ("float32", "float64"), kernels, ("right", "central"))
 
 
-def sampler(xp, where="generic", padding="zeros", align_corners=True, channels=(1, 3, 32)):
+def sampler(xp, where="generic", padding="zeros", align_corners=True, channels=CHANNELS):
     for C, dtype, kernel, lattice in every_option(channels=channels):
         options = Options(kernel, padding, align_corners, lattice)
         name = f"C={C} {dtype} {options}"

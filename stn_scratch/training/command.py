@@ -51,7 +51,8 @@ def add_options(parser):
     add("--lr", type=float, help="learning rate (default: the recipe's)")
     add("--momentum", type=float, help=f"(default {Config.momentum})")
     add("--decay", choices=("steps", "cosine"), help="of the rate: in steps of a tenth, or as half a cosine to 0")
-    add("--decay-every", type=int, help="steps after which the rate is a tenth (default a third of all), or 0 (all)")
+    add("--decay-every", type=int, help="steps after which the rate is a tenth (default a third of "
+        "all) or, as a cosine, 0 (default all)")
     add("--warmup", type=int, help="first steps in which the rate rises (default 0)")
     add("--localisation-factor", type=float, help="on the rate of localisation networks (default: the recipe's)")
     add("--clip-norm", type=float, help="the longest gradient allowed (default: the recipe's)")
